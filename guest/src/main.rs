@@ -1,0 +1,2 @@
+//! The agent that carries out ops inside a machine.
+fn main() {}

@@ -1,0 +1,3 @@
+//! pyro runs request documents against disposable Linux workspaces.
+
+pub mod patch;

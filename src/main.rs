@@ -1,0 +1,2 @@
+//! The `pyro` command.
+fn main() {}
