@@ -1,0 +1,1 @@
+//! The namespace sandbox: outer namespaces with the agent, inner ones with the commands.

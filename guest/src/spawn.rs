@@ -1,0 +1,79 @@
+//! What the serve loop needs from a sandbox in order to run programs.
+
+use std::ffi::CString;
+use std::fmt::Debug;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+/// A program, ready for execve: everything is decided.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// Arguments, the program's name first. Looked up on `PATH` of `env` when it has no slash.
+    pub argv: Vec<CString>,
+    /// The whole environment, as `NAME=VALUE`.
+    pub env: Vec<CString>,
+    /// Absolute, as the program sees it.
+    pub cwd: CString,
+}
+
+/// A program that runs.
+#[derive(Debug)]
+pub struct Child {
+    /// Process id as the agent sees it. Leader of its own session and process group.
+    pub pid: i32,
+    /// Readable when the program has ended. The agent is the parent and reaps it.
+    pub pidfd: OwnedFd,
+}
+
+/// Why a program does not run.
+#[derive(Debug)]
+pub enum SpawnError {
+    /// The kernel refused to start it; 127 where there is no such program, 126 otherwise.
+    NotStarted {
+        /// 126 or 127.
+        code: i32,
+        /// In words, naming the program or directory.
+        reason: String,
+        /// The error number.
+        errno: i32,
+    },
+    /// There is no sandbox any more: its init ended.
+    SandboxEnded,
+    /// The agent itself could not (no memory, no processes left).
+    Agent(std::io::Error),
+}
+
+/// One process of the sandbox, init left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process {
+    /// Process id as the agent sees it.
+    pub pid: i32,
+    /// Parent, as the agent sees it.
+    pub parent: i32,
+    /// Process group, as the agent sees it.
+    pub group: i32,
+    /// Session, as the agent sees it.
+    pub session: i32,
+    /// Start time in clock ticks since boot: with `pid` it names a process for good.
+    pub started: u64,
+    /// Private memory plus its share of shared memory where the kernel tells, else the resident set; in bytes.
+    pub memory: u64,
+}
+
+/// A place where programs run.
+pub trait Spawner: Debug {
+    /// Starts a program with the three descriptors as its standard streams and no others.
+    ///
+    /// # Errors
+    /// Where it does not run; then nothing of it is left.
+    fn spawn(&mut self, program: &Program, stdio: [BorrowedFd<'_>; 3])
+    -> Result<Child, SpawnError>;
+
+    /// Every process of the sandbox but its init, as of now.
+    ///
+    /// # Errors
+    /// Where `/proc` cannot be read.
+    fn processes(&self) -> std::io::Result<Vec<Process>>;
+
+    /// Reaps children of the agent that are none of the running [`Child`]ren (`keep`); the pids are theirs.
+    fn reap_others(&mut self, keep: &[i32]);
+}
