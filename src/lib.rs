@@ -1,3 +1,4 @@
 //! pyro runs request documents against disposable Linux workspaces.
 
 pub mod patch;
+pub mod request;

@@ -1,0 +1,424 @@
+//! The request as types. What a person wrote, with nothing decided for them: defaults are the planner's.
+
+use super::{Digest, Duration, GuestPath, Size};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A JSON pointer (RFC 6901) to a place in the document, such as `/step/0/expect/stdout/contains`.
+#[derive(
+    Debug,
+    Clone,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+pub struct Pointer(pub String);
+
+impl Pointer {
+    /// The place of a step, counted from 0.
+    pub fn step(index: usize) -> Self {
+        Self(format!("/step/{index}"))
+    }
+    /// A key or index below this place; `/` and `~` are escaped.
+    #[must_use]
+    pub fn at(&self, key: impl fmt::Display) -> Self {
+        let key = key.to_string().replace('~', "~0").replace('/', "~1");
+        Self(format!("{}/{key}", self.0))
+    }
+}
+
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A whole request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Request {
+    /// For people.
+    pub name: Option<String>,
+    /// For people.
+    pub description: Option<String>,
+    /// Defaults of `${vars.NAME}`.
+    pub vars: BTreeMap<String, String>,
+    /// The workspace to make.
+    pub workspace: Workspace,
+    /// In the order they run.
+    pub steps: Vec<Step>,
+}
+
+/// The workspace to make.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Workspace {
+    /// The system tree; [`Environment::Host`] by default.
+    pub environment: Environment,
+    /// The kind of machine.
+    pub machine: MachineChoice,
+    /// A host directory to fill `/workspace` from, relative to the request file.
+    pub seed: Option<String>,
+    /// Host paths shown read-only at the same place. `~/` is the caller's home.
+    pub expose: Vec<String>,
+    /// Private memory of all processes together.
+    pub memory: Option<Size>,
+    /// What the workspace may add to the disk.
+    pub disk: Option<Size>,
+    /// Processes and threads.
+    pub processes: Option<u64>,
+}
+
+/// Where programs come from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Environment {
+    /// The host's own programs, read-only.
+    #[default]
+    Host,
+    /// An unpacked root file system on the host (`dir:PATH`), relative to the request file.
+    Dir(String),
+}
+
+impl fmt::Display for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host => f.write_str("host"),
+            Self::Dir(path) => write!(f, "dir:{path}"),
+        }
+    }
+}
+
+/// The kind of machine asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MachineChoice {
+    /// The strongest that works here and suits the environment.
+    #[default]
+    Auto,
+    /// Linux namespaces.
+    Namespace,
+}
+
+/// The name of a step: `[a-z][a-z0-9_-]{0,63}`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StepId(String);
+
+impl StepId {
+    /// Reads a step id; `None` where the text does not fit the pattern.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut chars = text.bytes();
+        let first = chars.next()?;
+        let rest =
+            chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_' || c == b'-');
+        (first.is_ascii_lowercase() && rest && text.len() <= 64).then(|| Self(text.to_owned()))
+    }
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StepId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One step: exactly one verb.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Its name; unique in the request.
+    pub id: Option<StepId>,
+    /// The verb with its value and siblings.
+    pub action: Action,
+    /// What must come of it.
+    pub expect: Expect,
+    /// Whether it runs after an earlier failure too.
+    pub always: bool,
+    /// Whether `${...}` counts in the text of `write`, `patch` and `stdin` as well.
+    pub interpolate: bool,
+}
+
+/// A verb with its value and siblings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Runs a program.
+    Exec(Exec),
+    /// Writes files, all of them or none.
+    Write(Write),
+    /// Applies a patch, all files or none.
+    Patch(PatchStep),
+    /// Deletes paths, all of them or none.
+    Delete(Delete),
+    /// Reads files.
+    Read(Read),
+    /// Lists a directory.
+    List(List),
+    /// Shows what changed since the baseline.
+    Diff(Diff),
+    /// Copies a file or directory to the host.
+    Export(Export),
+}
+
+/// `exec`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exec {
+    /// What to run.
+    pub command: Command,
+    /// Where; `/workspace` by default. Absolute paths elsewhere in the sandbox are allowed here.
+    pub cwd: Option<String>,
+    /// Added to the workspace's environment.
+    pub env: BTreeMap<String, String>,
+    /// Standard input; `/dev/null` by default.
+    pub stdin: Option<Content>,
+    /// 10 minutes by default.
+    pub timeout: Option<Duration>,
+    /// How much of each output stream is kept in the receipt.
+    pub max_output: Option<Size>,
+}
+
+/// What `exec` runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// A program and its arguments; no shell.
+    Argv(Vec<String>),
+    /// A line for `/bin/sh -c`.
+    Shell(String),
+}
+
+/// Bytes that a request gives in one of three ways.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// In the document.
+    Text(String),
+    /// In the document, not text.
+    Bytes(Vec<u8>),
+    /// In a host file, relative to the request file.
+    From(String),
+}
+
+/// `write`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Write {
+    /// By path.
+    pub files: BTreeMap<GuestPath, WriteFile>,
+}
+
+/// One file of a `write`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteFile {
+    /// What it holds.
+    pub content: Content,
+    /// Permission bits; kept, else 0644, by default.
+    pub mode: Option<u32>,
+}
+
+/// `patch`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PatchStep {
+    /// The patch text.
+    pub patch: Content,
+    /// Where hunks may land.
+    pub matching: PatchMatch,
+    /// What the files must be beforehand.
+    pub base: BTreeMap<GuestPath, Digest>,
+}
+
+/// Where the hunks of a patch may land.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PatchMatch {
+    /// At the stated line, else at the only place where they fit.
+    #[default]
+    Unique,
+    /// At the stated line.
+    Exact,
+}
+
+/// `delete`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delete {
+    /// Files, links or whole directories.
+    pub paths: Vec<GuestPath>,
+    /// What to do about a path that is not there.
+    pub missing: Missing,
+}
+
+/// What to do about a path that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Missing {
+    /// The step fails and nothing is deleted.
+    #[default]
+    Error,
+    /// Nothing.
+    Ignore,
+}
+
+/// `read`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    /// Files.
+    pub paths: Vec<GuestPath>,
+    /// How much of each is read; 64 KiB by default.
+    pub max_bytes: Option<Size>,
+}
+
+/// `list`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct List {
+    /// A directory (or file).
+    pub path: GuestPath,
+    /// Whether to descend.
+    pub recursive: bool,
+}
+
+/// `diff`, against the baseline.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Diff {
+    /// Gitignore patterns of paths to leave out.
+    pub exclude: Vec<String>,
+}
+
+/// `export`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Export {
+    /// A file or directory of the workspace.
+    pub path: GuestPath,
+    /// The host path it becomes, relative to the request file.
+    pub to: String,
+    /// What to do about an existing host path.
+    pub overwrite: Overwrite,
+}
+
+/// What to do about an existing host path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overwrite {
+    /// Leave it; the plan is refused.
+    #[default]
+    Refuse,
+    /// Replace it.
+    Allow,
+}
+
+/// What must come of a step. Every expectation that fails is reported.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Expect {
+    /// Exit codes that are right; 0 by default for `exec`.
+    pub exit: Option<Vec<i32>>,
+    /// `exec`: standard output.
+    pub stdout: Option<TextExpect>,
+    /// `exec`: standard error.
+    pub stderr: Option<TextExpect>,
+    /// `read`: what was read.
+    pub content: Option<TextExpect>,
+    /// `diff`: the patch text; `list`: one path a line.
+    pub text: Option<TextExpect>,
+    /// `exec`: takes less than this.
+    pub duration_under: Option<Duration>,
+    /// `exec`: ends by the timeout. Replaces the default `exit`.
+    pub timed_out: Option<bool>,
+    /// `exec`: ends by this signal. Replaces the default `exit`.
+    pub signal: Option<Signal>,
+    /// The step must be refused by pyro (`exec`: not started).
+    pub fails: bool,
+}
+
+/// A signal by name (`TERM`) and number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signal {
+    /// Without `SIG`.
+    pub name: &'static str,
+    /// On Linux.
+    pub number: i32,
+}
+
+impl Signal {
+    /// The signals that a request can name.
+    pub const ALL: [Self; 16] = [
+        Self {
+            name: "HUP",
+            number: 1,
+        },
+        Self {
+            name: "INT",
+            number: 2,
+        },
+        Self {
+            name: "QUIT",
+            number: 3,
+        },
+        Self {
+            name: "ILL",
+            number: 4,
+        },
+        Self {
+            name: "TRAP",
+            number: 5,
+        },
+        Self {
+            name: "ABRT",
+            number: 6,
+        },
+        Self {
+            name: "BUS",
+            number: 7,
+        },
+        Self {
+            name: "FPE",
+            number: 8,
+        },
+        Self {
+            name: "KILL",
+            number: 9,
+        },
+        Self {
+            name: "USR1",
+            number: 10,
+        },
+        Self {
+            name: "SEGV",
+            number: 11,
+        },
+        Self {
+            name: "USR2",
+            number: 12,
+        },
+        Self {
+            name: "PIPE",
+            number: 13,
+        },
+        Self {
+            name: "ALRM",
+            number: 14,
+        },
+        Self {
+            name: "TERM",
+            number: 15,
+        },
+        Self {
+            name: "SYS",
+            number: 31,
+        },
+    ];
+    /// The signal of that name, with or without `SIG`.
+    pub fn parse(name: &str) -> Option<Self> {
+        let name = name.strip_prefix("SIG").unwrap_or(name);
+        Self::ALL.into_iter().find(|signal| signal.name == name)
+    }
+}
+
+/// What must hold of a text. Exact: nothing is trimmed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TextExpect {
+    /// It is this.
+    pub equals: Option<Content>,
+    /// It has all of these in it.
+    pub contains: Vec<String>,
+    /// Each of these regular expressions (`regex::bytes`, unanchored) is found in it.
+    pub matches: Vec<String>,
+    /// It has this many lines.
+    pub lines: Option<u64>,
+    /// It is empty (or is not).
+    pub empty: Option<bool>,
+}
