@@ -1,0 +1,345 @@
+//! The plan as types. Nothing in it is optional because nobody decided.
+
+use crate::patch;
+use crate::request::{
+    Digest, Duration, GuestPath, Missing, Overwrite, PatchMatch, Pointer, Signal, Size, StepId,
+};
+use pyro_protocol::Bytes;
+use pyro_protocol::boot::Limits;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Everything that will happen, in order.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// For people.
+    pub name: Option<String>,
+    /// For people.
+    pub description: Option<String>,
+    /// How the request is called in messages: its file as given, or `request`.
+    pub source: String,
+    /// Of the canonical request and every host file it takes text from.
+    pub request_digest: Digest,
+    /// Of the plan itself.
+    pub digest: Digest,
+    /// The workspace to make.
+    pub workspace: PlannedWorkspace,
+    /// In the order they run.
+    pub steps: Vec<PlannedStep>,
+    /// What outside the workspace is touched.
+    pub reach: Reach,
+}
+
+/// The workspace to make.
+#[derive(Debug, Clone)]
+pub struct PlannedWorkspace {
+    /// The system tree.
+    pub environment: PlannedEnvironment,
+    /// Why this machine, in words, where the request left the choice (`auto: host needs namespaces`).
+    pub machine_note: Option<String>,
+    /// What fills `/workspace`; an empty one otherwise.
+    pub seed: Option<PlannedSeed>,
+    /// Host paths shown read-only at the same place: absolute, links resolved.
+    pub expose: Vec<PathBuf>,
+    /// In force for the whole workspace.
+    pub limits: Limits,
+    /// The same for people and receipts: each limit with how it is kept.
+    pub limits_shown: Vec<PlannedLimit>,
+    /// Of the sandbox.
+    pub hostname: String,
+}
+
+/// The system tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlannedEnvironment {
+    /// The host's own programs.
+    Host,
+    /// An unpacked root file system: absolute, links resolved.
+    Dir(PathBuf),
+}
+
+/// A limit and how it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PlannedLimit {
+    /// `memory`, `disk`, `processes`, `open files`, `network`.
+    pub name: String,
+    /// For people: `4GiB`, `1024`, `off`.
+    pub value: String,
+    /// How it is kept.
+    pub enforcement: Enforcement,
+}
+
+/// How a limit is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Enforcement {
+    /// The kernel refuses to go beyond it.
+    Enforced,
+    /// A watchdog ends what goes beyond it, a moment later.
+    Watched,
+    /// Nobody does.
+    NotEnforced,
+}
+
+/// The directory that fills the workspace.
+#[derive(Debug, Clone)]
+pub struct PlannedSeed {
+    /// Absolute.
+    pub path: PathBuf,
+    /// As the request says it.
+    pub shown: String,
+    /// Regular files.
+    pub files: u64,
+    /// Directories and links.
+    pub others: u64,
+    /// Of all regular files.
+    pub bytes: u64,
+    /// What is not carried over, and why. Sorted by path.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Something of the seed that is not carried over.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LeftOut {
+    /// Relative to the seed.
+    pub path: Bytes,
+    /// `socket`, `device`, `fifo`.
+    pub reason: String,
+}
+
+/// One step.
+#[derive(Debug, Clone)]
+pub struct PlannedStep {
+    /// From 1.
+    pub number: usize,
+    /// Its name, if it has one.
+    pub id: Option<StepId>,
+    /// Where it stands in the document.
+    pub pointer: Pointer,
+    /// What to do.
+    pub action: PlannedAction,
+    /// Whether the outcome is known.
+    pub certainty: Certainty,
+    /// For people: why a prediction may turn out differently, and the like.
+    pub notes: Vec<String>,
+    /// Runs after an earlier failure too.
+    pub always: bool,
+    /// The step must be refused.
+    pub expect_fails: bool,
+}
+
+impl PlannedStep {
+    /// The step's name, or `#N`.
+    pub fn label(&self) -> String {
+        self.id
+            .as_ref()
+            .map_or_else(|| format!("#{}", self.number), ToString::to_string)
+    }
+}
+
+/// Whether the outcome of a step is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certainty {
+    /// Nothing ran before that could change it.
+    Exact,
+    /// Computed from the seed and earlier writes, but an earlier command may change what it rests on.
+    Predicted,
+    /// Known only when it runs.
+    Unknown,
+}
+
+/// What a step does.
+#[derive(Debug, Clone)]
+pub enum PlannedAction {
+    /// Runs a program.
+    Exec(PlannedExec),
+    /// Writes files, all of them or none.
+    Write(PlannedWrite),
+    /// Applies a patch, all files or none.
+    Patch(Box<PlannedPatch>),
+    /// Deletes paths, all of them or none.
+    Delete(PlannedDelete),
+    /// Reads files.
+    Read(PlannedRead),
+    /// Lists a directory.
+    List(PlannedList),
+    /// Shows what changed since the baseline.
+    Diff(PlannedDiff),
+    /// Copies something to the host.
+    Export(PlannedExport),
+}
+
+impl PlannedAction {
+    /// The verb, as the document spells it.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Exec(_) => "exec",
+            Self::Write(_) => "write",
+            Self::Patch(_) => "patch",
+            Self::Delete(_) => "delete",
+            Self::Read(_) => "read",
+            Self::List(_) => "list",
+            Self::Diff(_) => "diff",
+            Self::Export(_) => "export",
+        }
+    }
+}
+
+/// `exec`, decided.
+#[derive(Debug, Clone)]
+pub struct PlannedExec {
+    /// The program and its arguments (`/bin/sh -c LINE` for a shell line).
+    pub argv: Vec<Bytes>,
+    /// The command as a person would type it.
+    pub shown: String,
+    /// Absolute, as the program sees it.
+    pub cwd: Bytes,
+    /// The whole environment, sorted by name.
+    pub env: Vec<(Bytes, Bytes)>,
+    /// Standard input; `/dev/null` when absent.
+    pub stdin: Option<Vec<u8>>,
+    /// After this long everything it started is ended.
+    pub timeout: Duration,
+    /// How much of each stream the receipt keeps (half from the head, half from the tail).
+    pub max_output: Size,
+    /// Exit codes that are right; `None`: any way to exit by itself will do.
+    pub exit: Option<Vec<i32>>,
+    /// Must end by this signal.
+    pub signal: Option<Signal>,
+    /// Must (or must not) end by the timeout.
+    pub timed_out: Option<bool>,
+    /// Must take less than this.
+    pub duration_under: Option<Duration>,
+    /// Checks of standard output.
+    pub stdout: PlannedText,
+    /// Checks of standard error.
+    pub stderr: PlannedText,
+}
+
+/// Checks of one text, each with its place in the document.
+pub type PlannedText = Vec<(Pointer, TextCheck)>;
+
+/// One check of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TextCheck {
+    /// It is this.
+    Equals(Vec<u8>),
+    /// It has this in it.
+    Contains(Vec<u8>),
+    /// This regular expression is found in it.
+    Matches(String),
+    /// It has this many lines.
+    Lines(u64),
+    /// It is empty, or is not.
+    Empty(bool),
+}
+
+/// `write`, decided.
+#[derive(Debug, Clone)]
+pub struct PlannedWrite {
+    /// Sorted by path.
+    pub files: Vec<PlannedWriteFile>,
+}
+
+/// One file of a `write`.
+#[derive(Debug, Clone)]
+pub struct PlannedWriteFile {
+    /// Where.
+    pub path: GuestPath,
+    /// What it will hold.
+    pub bytes: Vec<u8>,
+    /// Permission bits; kept from the replaced file, else 0644, when absent.
+    pub mode: Option<u32>,
+    /// The expected change as a git-style diff, for people. Empty when nothing changes.
+    pub diff: Vec<u8>,
+}
+
+/// `patch`, decided: parsed, but placed again on the live bytes when it runs.
+#[derive(Debug, Clone)]
+pub struct PlannedPatch {
+    /// The parsed patch.
+    pub patch: patch::Patch,
+    /// Where hunks may land.
+    pub policy: PatchMatch,
+    /// What the files must be beforehand.
+    pub base: BTreeMap<GuestPath, Digest>,
+    /// What the plan expects to come of it; absent where the files are not known.
+    pub predicted: Option<patch::Applied>,
+    /// The predicted change as a git-style diff, for people.
+    pub diff: Vec<u8>,
+}
+
+/// `delete`, decided.
+#[derive(Debug, Clone)]
+pub struct PlannedDelete {
+    /// What to delete.
+    pub paths: Vec<GuestPath>,
+    /// What to do about a path that is not there.
+    pub missing: Missing,
+}
+
+/// `read`, decided.
+#[derive(Debug, Clone)]
+pub struct PlannedRead {
+    /// What to read.
+    pub paths: Vec<GuestPath>,
+    /// How much of each.
+    pub max_bytes: Size,
+    /// Checks of the contents (of the only path).
+    pub content: PlannedText,
+}
+
+/// `list`, decided.
+#[derive(Debug, Clone)]
+pub struct PlannedList {
+    /// What to list.
+    pub path: GuestPath,
+    /// Whether to descend.
+    pub recursive: bool,
+    /// Checks of the paths, one a line.
+    pub text: PlannedText,
+}
+
+/// `diff`, decided.
+#[derive(Debug, Clone)]
+pub struct PlannedDiff {
+    /// Gitignore patterns of paths to leave out.
+    pub exclude: Vec<String>,
+    /// Checks of the patch text.
+    pub text: PlannedText,
+}
+
+/// `export`, decided.
+#[derive(Debug, Clone)]
+pub struct PlannedExport {
+    /// What to copy.
+    pub path: GuestPath,
+    /// What it becomes: absolute. Its parents exist or will be created.
+    pub to: PathBuf,
+    /// As the request says it.
+    pub shown: String,
+    /// What to do about something that is there by then.
+    pub overwrite: Overwrite,
+}
+
+/// What outside the workspace is touched.
+#[derive(Debug, Clone, Default)]
+pub struct Reach {
+    /// Host files read (seed files and `from` files).
+    pub host_reads: u64,
+    /// Host paths written.
+    pub host_writes: Vec<HostWrite>,
+    /// Host paths shown inside.
+    pub exposed: Vec<PathBuf>,
+}
+
+/// A host path that will be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostWrite {
+    /// Absolute.
+    pub path: PathBuf,
+    /// As the request says it.
+    pub shown: String,
+    /// What is there now: `file of 1 204 bytes`, `directory`.
+    pub replaces: Option<String>,
+}
