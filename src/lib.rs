@@ -1,5 +1,7 @@
 //! pyro runs request documents against disposable Linux workspaces.
 
+pub mod machine;
 pub mod patch;
 pub mod plan;
 pub mod request;
+pub mod workspace;
