@@ -1,7 +1,9 @@
 //! pyro runs request documents against disposable Linux workspaces.
 
+pub mod execute;
 pub mod machine;
 pub mod patch;
 pub mod plan;
+pub mod receipt;
 pub mod request;
 pub mod workspace;

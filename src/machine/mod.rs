@@ -2,6 +2,8 @@
 
 mod cancel;
 mod link;
+mod namespace;
 
 pub use cancel::Cancel;
 pub use link::{CallEvent, CallId, Link, LinkError, Wake};
+pub use namespace::{MachineError, Namespace, ids_for_this_user};

@@ -5,8 +5,9 @@
 mod model;
 
 pub use model::{
-    ChangeReport, EnvironmentReport, ExecReport, ExpectFailure, FileReport, HunkReport, Outcome, OutputReport,
-    PathVersion, Receipt, RefusalReport, RequestReport, SeedReport, StepOutcome, StepReport, Text,
+    ChangeReport, EnvironmentReport, ExecReport, ExpectFailure, FileReport, HunkReport, Outcome,
+    OutputReport, PathVersion, Receipt, RefusalReport, RequestReport, SeedReport, StepOutcome,
+    StepReport, Text,
 };
 
 use std::fs::{self, OpenOptions};

@@ -21,10 +21,14 @@ pub struct Text {
 impl From<&[u8]> for Text {
     fn from(bytes: &[u8]) -> Self {
         match std::str::from_utf8(bytes) {
-            Ok(text) => Self { text: text.to_owned(), base64: None },
-            Err(_) => {
-                Self { text: String::from_utf8_lossy(bytes).into_owned(), base64: Some(STANDARD.encode(bytes)) }
-            }
+            Ok(text) => Self {
+                text: text.to_owned(),
+                base64: None,
+            },
+            Err(_) => Self {
+                text: String::from_utf8_lossy(bytes).into_owned(),
+                base64: Some(STANDARD.encode(bytes)),
+            },
         }
     }
 }
@@ -295,7 +299,13 @@ impl From<&FileDigest> for PathVersion {
 
 impl From<&Version> for PathVersion {
     fn from(version: &Version) -> Self {
-        let Version { kind, mode, size, sha256, target } = version;
+        let Version {
+            kind,
+            mode,
+            size,
+            sha256,
+            target,
+        } = version;
         Self {
             kind: *kind,
             size: *size,
@@ -321,7 +331,11 @@ pub struct ChangeReport {
 
 impl From<&Change> for ChangeReport {
     fn from(change: &Change) -> Self {
-        let Change { path, before, after } = change;
+        let Change {
+            path,
+            before,
+            after,
+        } = change;
         Self {
             path: Text::from(&path[..]),
             before: before.as_ref().map(PathVersion::from),
