@@ -1,4 +1,5 @@
 //! pyro runs request documents against disposable Linux workspaces.
 
 pub mod patch;
+pub mod render;
 pub mod request;
