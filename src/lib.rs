@@ -5,5 +5,6 @@ pub mod machine;
 pub mod patch;
 pub mod plan;
 pub mod receipt;
+pub mod render;
 pub mod request;
 pub mod workspace;
