@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 
 use super::blob::git_blob_hex;
 use super::nearest::{damage, nearest};
-use super::refusal::{Refusal, RefusalCode};
+use super::refusal::{Refusal, RefusalCode, Refused};
 use super::search::{Index, TooMuch};
 use super::section::{Hunk, HunkLine, LineKind, Match};
 
@@ -65,7 +65,7 @@ impl<'a> Original<'a> {
         hunk: &Hunk,
         policy: Match,
         blob: Option<&[u8]>,
-    ) -> Result<usize, Refusal> {
+    ) -> Result<usize, Refused> {
         let old: Vec<&[u8]> = hunk.old().collect();
         let stated = stated(hunk, old.len());
         let fits = |start: usize| self.end_agrees(hunk, start + old.len());
@@ -127,7 +127,7 @@ impl<'a> Original<'a> {
         hunk: &Hunk,
         at_stated: Option<usize>,
         blob: Option<&[u8]>,
-    ) -> Result<usize, Refusal> {
+    ) -> Result<usize, Refused> {
         if self.lines.is_empty() {
             return Ok(0);
         }
@@ -191,7 +191,7 @@ impl<'a> Original<'a> {
     }
 
     /// Added lines at an edge of the hunk that stand in the file already would be there twice.
-    fn doubled(&self, hunk: &Hunk, start: usize, old: usize) -> Option<Refusal> {
+    fn doubled(&self, hunk: &Hunk, start: usize, old: usize) -> Option<Refused> {
         let new: Vec<&[u8]> = hunk.new().collect();
         let added = new.len().checked_sub(old).filter(|added| *added > 0)?;
         if hunk.count(LineKind::Removed) > 0 {
@@ -213,7 +213,7 @@ impl<'a> Original<'a> {
         Some(self.already(place))
     }
 
-    fn already(&self, place: usize) -> Refusal {
+    fn already(&self, place: usize) -> Refused {
         let mut refusal = Refusal::new(
             RefusalCode::AlreadyApplied,
             "the new lines are in the file already",
@@ -223,7 +223,7 @@ impl<'a> Original<'a> {
         refusal
     }
 
-    fn several(&self, code: RefusalCode, message: &str, places: &[usize]) -> Refusal {
+    fn several(&self, code: RefusalCode, message: &str, places: &[usize]) -> Refused {
         let mut list: Vec<String> = places
             .iter()
             .take(LISTED)
@@ -241,7 +241,7 @@ impl<'a> Original<'a> {
     }
 
     /// The old lines are nowhere: tells why, as far as it shows.
-    fn missing(&self, hunk: &Hunk, old: &[&[u8]], stated: Option<usize>) -> Refusal {
+    fn missing(&self, hunk: &Hunk, old: &[&[u8]], stated: Option<usize>) -> Refused {
         let new: Vec<&[u8]> = hunk.new().collect();
         let proves = hunk.count(LineKind::Added) > 0 || hunk.count(LineKind::Context) > 1;
         if proves
@@ -249,6 +249,18 @@ impl<'a> Original<'a> {
             && let Some(place) = places.first()
         {
             return self.already(*place);
+        }
+        if let Some(anchor) = hunk.anchors.first()
+            && let Ok(places) = self.exact().find(old, LISTED + 1, |_| true)
+            && !places.is_empty()
+        {
+            let message = format!(
+                "the old lines are in the file, but not below `{}`",
+                String::from_utf8_lossy(anchor)
+            );
+            return self
+                .several(RefusalCode::ContextMissing, &message, &places)
+                .help("leave the anchor out, or write the line that stands above the change");
         }
         let near = nearest(old, &self.lines, self.exact(), stated);
         let hint = damage(old, near.as_ref());
@@ -296,7 +308,7 @@ fn line_of_old(hunk: &Hunk, index: usize) -> usize {
     hunk.line + 1 + old.nth(index).map_or(0, |(at, _)| at)
 }
 
-fn too_much(TooMuch: TooMuch) -> Refusal {
+fn too_much(TooMuch: TooMuch) -> Refused {
     Refusal::new(
         RefusalCode::TooLarge,
         "the file and the hunks repeat themselves too much to be searched",
