@@ -157,7 +157,7 @@ impl Parser<'_> {
             .help("write the file as a whole instead")
         } else if line.starts_with(b"diff --cc ")
             || line.starts_with(b"diff --combined ")
-            || line.starts_with(b"@@@ ")
+            || (line.starts_with(b"@@@ ") && self.refusals.is_empty())
         {
             Refusal::new(
                 RefusalCode::UnsupportedForm,

@@ -18,6 +18,7 @@ pub(crate) struct Original<'a> {
     pub(crate) lines: Vec<&'a [u8]>,
     exact: OnceCell<Index<'a>>,
     loose: OnceCell<Index<'a>>,
+    trimmed: OnceCell<Index<'a>>,
     hash: OnceCell<String>,
 }
 
@@ -28,6 +29,7 @@ impl<'a> Original<'a> {
             lines: bytes.split_inclusive(|&byte| byte == b'\n').collect(),
             exact: OnceCell::new(),
             loose: OnceCell::new(),
+            trimmed: OnceCell::new(),
             hash: OnceCell::new(),
         }
     }
@@ -150,17 +152,18 @@ impl<'a> Original<'a> {
         !(unfinished || hunk.at_end) || end == self.lines.len()
     }
 
-    /// The anchors stand above the place, in their order.
+    /// The anchors stand above the place (or on it), in their order.
     fn anchored(&self, hunk: &Hunk, start: usize) -> bool {
+        let trimmed = || Index::new(self.lines.iter().map(|line| line.trim_ascii()));
         let mut from = 0;
         hunk.anchors.iter().all(|anchor| {
-            let found = (from..=start).find(|&at| {
-                self.lines
-                    .get(at)
-                    .is_some_and(|line| line.trim_ascii() == anchor.trim_ascii())
-            });
-            from = found.map_or(from, |at| at + 1);
-            found.is_some()
+            let places = self
+                .trimmed
+                .get_or_init(trimmed)
+                .places(anchor.trim_ascii());
+            let next = places.get(places.partition_point(|&at| at < from));
+            from = next.map_or(from, |at| at + 1);
+            next.is_some_and(|&at| at <= start)
         })
     }
 
@@ -243,7 +246,11 @@ impl<'a> Original<'a> {
     /// The old lines are nowhere: tells why, as far as it shows.
     fn missing(&self, hunk: &Hunk, old: &[&[u8]], stated: Option<usize>) -> Refused {
         let new: Vec<&[u8]> = hunk.new().collect();
-        let proves = hunk.count(LineKind::Added) > 0 || hunk.count(LineKind::Context) > 1;
+        // Without added lines only the joint between two context lines shows that lines went.
+        let edge =
+            |line: Option<&HunkLine>| line.is_some_and(|line| line.kind == LineKind::Context);
+        let proves = hunk.count(LineKind::Added) > 0
+            || (edge(hunk.lines.first()) && edge(hunk.lines.last()));
         if proves
             && let Ok(places) = self.exact().find(&new, 1, |_| true)
             && let Some(place) = places.first()
