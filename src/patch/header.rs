@@ -235,7 +235,9 @@ fn extended(reader: &mut Reader<'_>, open: &mut Open, first: &[u8]) -> Result<()
                 "a rename or copy has to name both its source and its target",
             ));
         };
+        let agree = !named || (agree(&file.old, &from) && agree(&file.new, &to));
         (file.old, file.new) = (Some(from), Some(to));
+        agree.then_some(()).ok_or_else(disagreement)?;
     } else if !named {
         let (old, new) = heads.ok_or_else(|| {
             Refusal::new(
@@ -245,8 +247,26 @@ fn extended(reader: &mut Reader<'_>, open: &mut Open, first: &[u8]) -> Result<()
         })?;
         file.prefixed = prefixed(&old, &new);
         (file.old, file.new) = (Some(old), Some(new));
+    } else if let Some((old, new)) = heads {
+        let agree = agree(&file.old, &old) && agree(&file.new, &new);
+        agree.then_some(()).ok_or_else(disagreement)?;
     }
     Ok(())
+}
+
+/// Both are one name, but for a prefix that one of them may have.
+fn agree(name: &Option<Name>, other: &Name) -> bool {
+    let Some(name) = name else { return true };
+    let rest = |name: &Name| name.split().map(|(_, rest)| rest.to_vec());
+    let other_rest = rest(other);
+    name == other
+        || rest(name).is_some_and(|rest| rest == other.as_bytes() || Some(rest) == other_rest)
+        || other_rest.is_some_and(|rest| rest == name.as_bytes())
+}
+
+fn disagreement() -> Refused {
+    let message = "`---` and `+++` name another file than the lines above them";
+    Refusal::new(RefusalCode::PathAmbiguous, message).help("write the same names in all of them")
 }
 
 /// Names that differ in their first part alone have it as a prefix; equal names need none.

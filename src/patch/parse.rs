@@ -173,6 +173,11 @@ impl Parser<'_> {
             Refusal::new(RefusalCode::UnsupportedForm, "this is a context diff")
                 .help("make a unified diff (`diff -u`)")
         } else {
+            // A header that is not whole still ends the section above: its hunks belong to some other file.
+            let heads: [&[u8]; 5] = [b"--- ", b"+++ ", b"diff ", b"Index: ", b"*** "];
+            if heads.iter().any(|head| line.starts_with(head)) {
+                self.close();
+            }
             return;
         };
         self.open = None;
@@ -252,9 +257,12 @@ impl Parser<'_> {
             body::drop_carriage_returns(&mut open.file.hunks);
         }
         if let [hunk] = open.file.hunks.as_slice() {
-            if open.old_epoch && hunk.old_start == Some(0) && hunk.old().next().is_none() {
+            if open.old_epoch && hunk.old_start == Some(0) && hunk.old_lines().next().is_none() {
                 open.file.operation = Operation::Create;
-            } else if open.new_epoch && hunk.new_start == Some(0) && hunk.new().next().is_none() {
+            } else if open.new_epoch
+                && hunk.new_start == Some(0)
+                && hunk.new_lines().next().is_none()
+            {
                 open.file.operation = Operation::Delete;
             }
         }
