@@ -1,7 +1,7 @@
 //! Puts placed hunks into a file: checks that none gets in another's way, then builds the new bytes.
 
 use super::place::{LineEnd, Original};
-use super::refusal::{Refusal, RefusalCode};
+use super::refusal::{Refusal, RefusalCode, Refused};
 use super::section::{Hunk, LineKind};
 
 /// A hunk and the 0-based line of the old file where it starts.
@@ -46,7 +46,7 @@ impl Edit<'_> {
 }
 
 /// Sorts the edits by place; refuses each that changes what another one changes or shows as unchanged.
-pub(crate) fn order(edits: &mut [Edit<'_>]) -> Vec<Refusal> {
+pub(crate) fn order(edits: &mut [Edit<'_>]) -> Vec<Refused> {
     edits.sort_by_key(|edit| (edit.start, edit.changed()));
     let mut refusals = Vec::new();
     // The edit that reaches furthest down so far, with all it covers and with what it changes.
@@ -140,5 +140,8 @@ pub(crate) fn splice(original: &Original<'_>, edits: &[Edit<'_>]) -> Vec<u8> {
 /// The hunk's last old line has a line end, the last line of the file has none.
 fn lost_end(file: &[&[u8]], hunk: &Hunk) -> bool {
     file.last().is_some_and(|line| !line.ends_with(b"\n"))
-        && hunk.old().last().is_some_and(|line| line.ends_with(b"\n"))
+        && hunk
+            .old_lines()
+            .last()
+            .is_some_and(|line| line.ends_with(b"\n"))
 }
