@@ -1,9 +1,38 @@
-//! Turns patch text into hunks and hunks into exact replacements. Pure: bytes in, bytes out.
+//! Turns patch text into hunks, hunks into exact replacements, and two versions of a file into a patch.
+//! Bytes in, bytes out: reading the tree and writing the result belong to the caller.
+//!
+//! ```text
+//!  text --parse--> Patch --apply(tree)--> Applied     every file's bytes before and after
+//!    `----------------`------------------> Refusals   all of them, and nothing has changed
+//! ```
+//!
+//! A hunk lands on the stated line when all of its old lines stand there; else on the only place in the file
+//! where they do; else nowhere. There is no fuzz: a context line that differs is a reason to refuse.
 
-/// A whole patch text.
-#[derive(Debug, Clone)]
-pub struct Patch;
+mod apply;
+mod blob;
+mod body;
+mod diff;
+mod header;
+mod mail;
+mod name;
+mod nearest;
+mod parse;
+mod place;
+mod refusal;
+mod resolve;
+mod rewrite;
+mod search;
+mod section;
+mod splice;
 
-/// What a patch makes of the files.
-#[derive(Debug, Clone)]
-pub struct Applied;
+pub use apply::{Applied, Before, Entry, FileChange, Placed, Tree, apply};
+pub use diff::{Side, added_removed, lines, unified};
+pub use name::{Name, quote};
+pub use parse::parse;
+pub use refusal::{Refusal, RefusalCode};
+pub use resolve::candidate_names;
+pub use section::{FilePatch, Form, Hunk, HunkLine, LineKind, Match, Operation, Patch};
+
+#[cfg(test)]
+mod tests;

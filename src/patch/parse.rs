@@ -1,0 +1,315 @@
+//! Reads patch text: finds the sections and hunks between whatever else the text holds.
+//! Whether names are safe and hunks fit is asked later; here the text alone is judged.
+
+use super::body;
+use super::header;
+use super::refusal::{Refusal, RefusalCode};
+use super::section::{FilePatch, LineKind, Operation, Patch};
+
+/// The largest patch text, and the largest number of sections and hunks in it.
+const MAX_TEXT: usize = 256 << 20;
+const MAX_HUNKS: usize = 2_000_000;
+
+/// Reads a patch text; prose and Markdown fences around its sections are skipped.
+pub fn parse(text: &[u8]) -> Result<Patch, Vec<Refusal>> {
+    if text.len() > MAX_TEXT {
+        return Err(vec![Refusal::new(
+            RefusalCode::TooLarge,
+            "the patch is larger than 256 MiB",
+        )]);
+    }
+    let mut parser = Parser {
+        reader: Reader {
+            lines: text.split_inclusive(|&byte| byte == b'\n').collect(),
+            at: 0,
+        },
+        patch: Patch { files: Vec::new() },
+        open: None,
+        mail: 0,
+        hunks: 0,
+        refusals: Vec::new(),
+    };
+    parser.run();
+    let Parser {
+        patch, refusals, ..
+    } = parser;
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
+    if patch.files.is_empty() {
+        return Err(vec![
+            Refusal::new(RefusalCode::Empty, "the text holds no patch")
+                .help("start each file with `--- a/NAME` and `+++ b/NAME`, and each change with `@@ -LINE,COUNT +LINE,COUNT @@`"),
+        ]);
+    }
+    Ok(patch)
+}
+
+/// The lines of the text, each with its line end, and the one to read next.
+pub(crate) struct Reader<'a> {
+    lines: Vec<&'a [u8]>,
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// The line that is `ahead` lines away, without its line end.
+    pub(crate) fn peek(&self, ahead: usize) -> Option<&'a [u8]> {
+        self.lines.get(self.at + ahead).map(|line| bare(line))
+    }
+
+    /// The same with its line end.
+    pub(crate) fn raw(&self, ahead: usize) -> Option<&'a [u8]> {
+        self.lines.get(self.at + ahead).copied()
+    }
+
+    pub(crate) fn skip(&mut self, lines: usize) {
+        self.at += lines;
+    }
+
+    /// 1-based number of the line to read next.
+    pub(crate) fn number(&self) -> usize {
+        self.at + 1
+    }
+
+    /// A plain section starts `ahead` lines away.
+    pub(crate) fn names_at(&self, ahead: usize) -> bool {
+        let starts = |ahead, prefix: &[u8]| {
+            self.peek(ahead)
+                .is_some_and(|line| line.starts_with(prefix))
+        };
+        starts(ahead, b"--- ") && starts(ahead + 1, b"+++ ")
+    }
+}
+
+/// A line without its line end.
+pub(crate) fn bare(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+pub(crate) fn is_fence(line: &[u8]) -> bool {
+    let line = line.trim_ascii_start();
+    line.starts_with(b"```") || line.starts_with(b"~~~")
+}
+
+/// A section being read.
+pub(crate) struct Open {
+    pub(crate) file: FilePatch,
+    /// The header lines end in CR LF: the whole text was translated on its way.
+    pub(crate) crlf: bool,
+    /// The header names a time before all files, which is how `diff -N` says "not there".
+    pub(crate) old_epoch: bool,
+    pub(crate) new_epoch: bool,
+}
+
+struct Parser<'a> {
+    reader: Reader<'a>,
+    patch: Patch,
+    open: Option<Open>,
+    mail: usize,
+    hunks: usize,
+    refusals: Vec<Refusal>,
+}
+
+impl Parser<'_> {
+    fn run(&mut self) {
+        while let Some(line) = self.reader.peek(0) {
+            if line.starts_with(b"diff --git ") {
+                self.close();
+                self.open = header::git(&mut self.reader, self.mail, &mut self.refusals);
+            } else if self.reader.names_at(0) {
+                self.close();
+                self.open = header::plain(&mut self.reader, self.mail, &mut self.refusals);
+            } else if line.starts_with(b"@@") && !line.starts_with(b"@@@") {
+                self.hunk();
+            } else {
+                self.other(line);
+                self.reader.skip(1);
+            }
+        }
+        self.close();
+    }
+
+    /// A line between sections: mostly prose, sometimes a form that must not be skipped in silence.
+    fn other(&mut self, line: &[u8]) {
+        let number = self.reader.number();
+        let refused = if is_mail_start(line) {
+            self.close();
+            if self
+                .patch
+                .files
+                .last()
+                .is_some_and(|file| file.mail == self.mail)
+            {
+                self.mail += 1;
+            }
+            return;
+        } else if line == b"GIT binary patch"
+            || (line.starts_with(b"Binary file") && line.ends_with(b" differ"))
+        {
+            Refusal::new(
+                RefusalCode::UnsupportedBinary,
+                "binary patches are not supported",
+            )
+            .help("write the file as a whole instead")
+        } else if line.starts_with(b"diff --cc ")
+            || line.starts_with(b"diff --combined ")
+            || line.starts_with(b"@@@ ")
+        {
+            Refusal::new(
+                RefusalCode::UnsupportedForm,
+                "this is a combined diff of a merge, which cannot be applied",
+            )
+            .help("make the diff against one parent")
+        } else if line.starts_with(b"*** Begin Patch") {
+            Refusal::new(
+                RefusalCode::UnsupportedForm,
+                "the `*** Begin Patch` form is not supported",
+            )
+            .help(
+                "write a unified diff: `--- a/NAME`, `+++ b/NAME`, `@@ -LINE,COUNT +LINE,COUNT @@`",
+            )
+        } else if line.starts_with(b"***************")
+            && self
+                .reader
+                .peek(1)
+                .is_some_and(|next| next.starts_with(b"*** "))
+        {
+            Refusal::new(RefusalCode::UnsupportedForm, "this is a context diff")
+                .help("make a unified diff (`diff -u`)")
+        } else {
+            return;
+        };
+        self.open = None;
+        self.refusals.push(refused.at(number));
+    }
+
+    fn hunk(&mut self) {
+        let number = self.reader.number();
+        self.hunks += 1;
+        if self.hunks > MAX_HUNKS {
+            self.refusals.push(
+                Refusal::new(
+                    RefusalCode::TooLarge,
+                    "the patch has more than 2 000 000 hunks",
+                )
+                .at(number),
+            );
+            self.reader.at = self.reader.lines.len();
+            return;
+        }
+        let hunk = body::hunk(&mut self.reader);
+        let Some(open) = &mut self.open else {
+            // The refusal of an unsupported section stands for its hunks too.
+            if self.refusals.is_empty() {
+                let refusal = Refusal::new(
+                    RefusalCode::HeaderMissing,
+                    "no file is named above this hunk",
+                );
+                self.refusals.push(
+                    refusal
+                        .at(number)
+                        .help("put `--- a/NAME` and `+++ b/NAME` above it"),
+                );
+            }
+            return;
+        };
+        match hunk {
+            Ok(hunk) => open.file.hunks.push(hunk),
+            Err(refusal) => {
+                let mut refusal = *refusal;
+                refusal.hunk = Some(open.file.hunks.len() + 1);
+                refusal.file = header::label(&open.file);
+                self.refusals.push(refusal);
+                // Keeps later numbers right; the patch is refused anyway.
+                open.file.hunks.push(body::placeholder(number));
+            }
+        }
+    }
+
+    /// Ends the open section: what its hunks say about the whole of it is known now.
+    fn close(&mut self) {
+        let Some(mut open) = self.open.take() else {
+            return;
+        };
+        if open.crlf {
+            body::drop_carriage_returns(&mut open.file.hunks);
+        }
+        if let [hunk] = open.file.hunks.as_slice() {
+            if open.old_epoch && hunk.old_start == Some(0) && hunk.old().next().is_none() {
+                open.file.operation = Operation::Create;
+            } else if open.new_epoch && hunk.new_start == Some(0) && hunk.new().next().is_none() {
+                open.file.operation = Operation::Delete;
+            }
+        }
+        let mut file = open.file;
+        match file.operation {
+            Operation::Create => file.old = None,
+            Operation::Delete => file.new = None,
+            Operation::Change | Operation::Rename | Operation::Copy => {}
+        }
+        if self.refusals.is_empty()
+            && let Err(refusal) = whole(&file)
+        {
+            let mut refusal = refusal.at(file.line);
+            refusal.file = header::label(&file);
+            self.refusals.push(refusal);
+        }
+        self.patch.files.push(file);
+    }
+}
+
+/// Whether a section makes sense as a whole.
+fn whole(file: &FilePatch) -> Result<(), Refusal> {
+    let nothing = file.hunks.is_empty() && file.new_mode.is_none();
+    let has = |kind| file.hunks.iter().any(|hunk| hunk.count(kind) > 0);
+    match file.operation {
+        Operation::Change if nothing => {
+            return Err(Refusal::new(
+                RefusalCode::NoChange,
+                "the section names a file and changes nothing in it",
+            )
+            .help("add the hunks below `+++`, or leave the section out"));
+        }
+        Operation::Create if nothing => {
+            return Err(Refusal::new(
+                RefusalCode::NoChange,
+                "the section creates a file without saying what is in it",
+            )
+            .help("for an empty file write `new file mode 100644` below `diff --git`"));
+        }
+        Operation::Create if has(LineKind::Removed) || has(LineKind::Context) => {
+            return Err(Refusal::new(
+                RefusalCode::Corrupt,
+                "a new file can only have added lines",
+            ));
+        }
+        Operation::Create if file.hunks.len() > 1 => {
+            return Err(Refusal::new(
+                RefusalCode::Corrupt,
+                "a new file can only have one hunk",
+            ));
+        }
+        Operation::Delete if has(LineKind::Added) || has(LineKind::Context) => {
+            return Err(Refusal::new(
+                RefusalCode::Corrupt,
+                "a file that is deleted can only have removed lines",
+            ));
+        }
+        Operation::Change
+        | Operation::Create
+        | Operation::Delete
+        | Operation::Rename
+        | Operation::Copy => {}
+    }
+    Ok(())
+}
+
+/// `From 4634fc99c2d85bb1caa5e95fb4247f67271a35b6 Mon Sep 17 00:00:00 2001`
+fn is_mail_start(line: &[u8]) -> bool {
+    line.strip_prefix(b"From ")
+        .and_then(|rest| rest.split_at_checked(40))
+        .is_some_and(|(hash, rest)| {
+            hash.iter().all(u8::is_ascii_hexdigit) && rest.starts_with(b" ")
+        })
+}

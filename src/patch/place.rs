@@ -1,0 +1,372 @@
+//! Says where in the original file a hunk belongs: at the stated line, else at the only place, else nowhere.
+//! All hunks are placed in the file as it was, so neither their order nor their grouping matters.
+
+use std::cell::OnceCell;
+
+use super::blob::git_blob_hex;
+use super::nearest::{damage, nearest};
+use super::refusal::{Refusal, RefusalCode};
+use super::search::{Index, TooMuch};
+use super::section::{Hunk, HunkLine, LineKind, Match};
+
+/// The most places that a refusal lists.
+const LISTED: usize = 8;
+
+/// A file that hunks are to be placed in.
+pub(crate) struct Original<'a> {
+    bytes: &'a [u8],
+    pub(crate) lines: Vec<&'a [u8]>,
+    exact: OnceCell<Index<'a>>,
+    loose: OnceCell<Index<'a>>,
+    hash: OnceCell<String>,
+}
+
+impl<'a> Original<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            lines: bytes.split_inclusive(|&byte| byte == b'\n').collect(),
+            exact: OnceCell::new(),
+            loose: OnceCell::new(),
+            hash: OnceCell::new(),
+        }
+    }
+
+    /// The `index` line of the patch names exactly this content, so the stated numbers are right.
+    pub(crate) fn is_blob(&self, hex: Option<&[u8]>) -> bool {
+        let Some(hex) = hex.filter(|hex| hex.len() >= 7) else {
+            return false;
+        };
+        self.hash
+            .get_or_init(|| git_blob_hex(self.bytes))
+            .as_bytes()
+            .starts_with(hex)
+    }
+
+    /// How the file ends its lines, if all of them end alike.
+    pub(crate) fn line_end(&self) -> Option<LineEnd> {
+        LineEnd::of(self.lines.iter().copied())
+    }
+
+    fn exact(&self) -> &Index<'a> {
+        self.exact
+            .get_or_init(|| Index::new(self.lines.iter().copied()))
+    }
+
+    /// Lines without their end and without blanks before it.
+    fn loose(&self) -> &Index<'a> {
+        self.loose
+            .get_or_init(|| Index::new(self.lines.iter().map(|line| loosened(line))))
+    }
+
+    /// The 0-based line where the hunk starts, or why there is none.
+    pub(crate) fn place(
+        &self,
+        hunk: &Hunk,
+        policy: Match,
+        blob: Option<&[u8]>,
+    ) -> Result<usize, Refusal> {
+        let old: Vec<&[u8]> = hunk.old().collect();
+        let stated = stated(hunk, old.len());
+        let fits = |start: usize| self.end_agrees(hunk, start + old.len());
+        let at_stated = stated.filter(|&start| {
+            let end = start.checked_add(old.len());
+            end.and_then(|end| self.lines.get(start..end))
+                .is_some_and(|lines| lines == old)
+                && fits(start)
+        });
+        if old.is_empty() {
+            return self.insertion(hunk, at_stated, blob);
+        }
+        if let Some(start) = at_stated {
+            if self.is_blob(blob) {
+                return Ok(start);
+            }
+            // Without any context the stated line alone proves little.
+            if policy == Match::Exact || hunk.count(LineKind::Context) > 0 {
+                return self.doubled(hunk, start, old.len()).map_or(Ok(start), Err);
+            }
+        }
+        let mut places = self
+            .exact()
+            .find(&old, LISTED + 1, |start| {
+                fits(start) && self.anchored(hunk, start)
+            })
+            .map_err(too_much)?;
+        if places.is_empty() && policy == Match::Unique {
+            places = self.find_loose(hunk, &old).map_err(too_much)?;
+        }
+        match places.as_slice() {
+            [] => Err(self.missing(hunk, &old, stated)),
+            [_, ..] if policy == Match::Exact => Err(self
+                .several(
+                    RefusalCode::NotExact,
+                    "the stated line is not where the old lines stand",
+                    &places,
+                )
+                .help("correct the line number, or allow other places with `match = \"unique\"`")),
+            [start] => self
+                .doubled(hunk, *start, old.len())
+                .map_or(Ok(*start), Err),
+            [_, _, ..] => {
+                let message = if stated.is_some() {
+                    "the old lines are at several places, and the stated line does not decide between them"
+                } else {
+                    "the old lines are at several places, and no line is stated"
+                };
+                Err(self.several(RefusalCode::Ambiguous, message, &places).help(
+                    "add context lines until only one place fits, or state the right line in `@@`",
+                ))
+            }
+        }
+    }
+
+    /// A hunk without old lines: only its line number says where it belongs.
+    fn insertion(
+        &self,
+        hunk: &Hunk,
+        at_stated: Option<usize>,
+        blob: Option<&[u8]>,
+    ) -> Result<usize, Refusal> {
+        if self.lines.is_empty() {
+            return Ok(0);
+        }
+        if hunk.at_end {
+            return Ok(self.lines.len());
+        }
+        match at_stated {
+            Some(start) if self.is_blob(blob) => Ok(start),
+            Some(_) | None => Err(Refusal::new(
+                RefusalCode::Ambiguous,
+                "the hunk has no old lines, so nothing shows that its line number is right",
+            )
+            .help("add a context line before or after the added lines")),
+        }
+    }
+
+    /// A new last line without a line end can only be the last line of the file.
+    fn end_agrees(&self, hunk: &Hunk, end: usize) -> bool {
+        let unfinished = hunk.new().last().is_some_and(|line| !line.ends_with(b"\n"));
+        !(unfinished || hunk.at_end) || end == self.lines.len()
+    }
+
+    /// The anchors stand above the place, in their order.
+    fn anchored(&self, hunk: &Hunk, start: usize) -> bool {
+        let mut from = 0;
+        hunk.anchors.iter().all(|anchor| {
+            let found = (from..=start).find(|&at| {
+                self.lines
+                    .get(at)
+                    .is_some_and(|line| line.trim_ascii() == anchor.trim_ascii())
+            });
+            from = found.map_or(from, |at| at + 1);
+            found.is_some()
+        })
+    }
+
+    /// Places where only blanks at the end of context lines differ, or the last line end of the file.
+    fn find_loose(&self, hunk: &Hunk, old: &[&[u8]]) -> Result<Vec<usize>, TooMuch> {
+        let last = self.lines.len().saturating_sub(1);
+        let same = |at: usize, line: &HunkLine| {
+            let (Some(file), text) = (self.lines.get(at), line.text.as_slice()) else {
+                return false;
+            };
+            let open = at == last && !file.ends_with(b"\n") && text.ends_with(b"\n");
+            let blanks = line.kind == LineKind::Context
+                && file.ends_with(b"\n")
+                && text.ends_with(b"\n")
+                && file.ends_with(b"\r\n") == text.ends_with(b"\r\n");
+            *file == text || blanks || (open && *file == chomp(text))
+        };
+        let loose: Vec<&[u8]> = old.iter().map(|line| loosened(line)).collect();
+        self.loose().find(&loose, LISTED + 1, |start| {
+            let lines = hunk
+                .lines
+                .iter()
+                .filter(|line| line.kind != LineKind::Added);
+            self.end_agrees(hunk, start + old.len())
+                && self.anchored(hunk, start)
+                && lines.zip(start..).all(|(line, at)| same(at, line))
+        })
+    }
+
+    /// Added lines at an edge of the hunk that stand in the file already would be there twice.
+    fn doubled(&self, hunk: &Hunk, start: usize, old: usize) -> Option<Refusal> {
+        let new: Vec<&[u8]> = hunk.new().collect();
+        let added = new.len().checked_sub(old).filter(|added| *added > 0)?;
+        if hunk.count(LineKind::Removed) > 0 {
+            return None;
+        }
+        let starts_with_added = hunk
+            .lines
+            .first()
+            .is_some_and(|line| line.kind == LineKind::Added);
+        let ends_with_added = hunk
+            .lines
+            .last()
+            .is_some_and(|line| line.kind == LineKind::Added);
+        let before = start.checked_sub(added).filter(|_| starts_with_added);
+        let place = [ends_with_added.then_some(start), before]
+            .into_iter()
+            .flatten()
+            .find(|&at| self.lines.get(at..at + new.len()) == Some(&new))?;
+        Some(self.already(place))
+    }
+
+    fn already(&self, place: usize) -> Refusal {
+        let mut refusal = Refusal::new(
+            RefusalCode::AlreadyApplied,
+            "the new lines are in the file already",
+        )
+        .help("leave the hunk out; if the change is to be undone, swap its `-` and `+` lines");
+        refusal.file_line = Some(place as u64 + 1);
+        refusal
+    }
+
+    fn several(&self, code: RefusalCode, message: &str, places: &[usize]) -> Refusal {
+        let mut list: Vec<String> = places
+            .iter()
+            .take(LISTED)
+            .map(|place| (place + 1).to_string())
+            .collect();
+        if places.len() > LISTED {
+            list.push("..".to_owned());
+        }
+        let mut refusal = Refusal::new(
+            code,
+            format!("{message} (they stand at line {})", list.join(", ")),
+        );
+        refusal.file_line = places.first().map(|place| *place as u64 + 1);
+        refusal
+    }
+
+    /// The old lines are nowhere: tells why, as far as it shows.
+    fn missing(&self, hunk: &Hunk, old: &[&[u8]], stated: Option<usize>) -> Refusal {
+        let new: Vec<&[u8]> = hunk.new().collect();
+        let proves = hunk.count(LineKind::Added) > 0 || hunk.count(LineKind::Context) > 1;
+        if proves
+            && let Ok(places) = self.exact().find(&new, 1, |_| true)
+            && let Some(place) = places.first()
+        {
+            return self.already(*place);
+        }
+        let near = nearest(old, &self.lines, self.exact(), stated);
+        let hint = damage(old, near.as_ref());
+        let Some(near) = near else {
+            return Refusal::new(
+                RefusalCode::ContextMissing,
+                "none of the old lines are in the file",
+            )
+            .help(hint.unwrap_or("read the file again, and check that it is the right one"));
+        };
+        let message = format!(
+            "the old lines are not in the file; {} of {} stand at line {}, and line {} differs",
+            near.equal,
+            old.len(),
+            near.start + 1,
+            near.line + 1,
+        );
+        let mut refusal = Refusal::new(RefusalCode::ContextMissing, message)
+            .help(hint.unwrap_or("read the file again and write the hunk against what it has now"));
+        refusal.file_line = Some(near.line as u64 + 1);
+        refusal.patch_line = Some(line_of_old(hunk, near.first));
+        refusal.expected = near.expected;
+        refusal.found = near.found;
+        refusal
+    }
+}
+
+/// Where the hunk says it starts, 0-based: without old lines it names the line above.
+pub(crate) fn stated(hunk: &Hunk, old: usize) -> Option<usize> {
+    let start = usize::try_from(hunk.old_start?).ok()?;
+    if old == 0 {
+        Some(start)
+    } else {
+        start.checked_sub(1)
+    }
+}
+
+/// The patch line of an old line. Markers between lines may make it one too small.
+fn line_of_old(hunk: &Hunk, index: usize) -> usize {
+    let mut old = hunk
+        .lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| line.kind != LineKind::Added);
+    hunk.line + 1 + old.nth(index).map_or(0, |(at, _)| at)
+}
+
+fn too_much(TooMuch: TooMuch) -> Refusal {
+    Refusal::new(
+        RefusalCode::TooLarge,
+        "the file and the hunks repeat themselves too much to be searched",
+    )
+    .help("state the exact line in each `@@`, or split the patch")
+}
+
+fn chomp(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+fn loosened(line: &[u8]) -> &[u8] {
+    let line = chomp(line);
+    let end = line
+        .iter()
+        .rposition(|byte| !matches!(byte, b' ' | b'\t'))
+        .map_or(0, |at| at + 1);
+    &line[..end]
+}
+
+/// How all lines of a text end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LineEnd {
+    Lf,
+    CrLf,
+}
+
+impl LineEnd {
+    /// `None` when they differ, or there are none.
+    pub(crate) fn of<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
+        let mut seen = None;
+        for line in lines.filter(|line| line.ends_with(b"\n")) {
+            let this = if line.ends_with(b"\r\n") {
+                Self::CrLf
+            } else {
+                Self::Lf
+            };
+            if *seen.get_or_insert(this) != this {
+                return None;
+            }
+        }
+        seen
+    }
+}
+
+/// The hunks with the line ends of the file, if both are of one kind and differ.
+pub(crate) fn with_line_ends(hunks: &[&Hunk], file: Option<LineEnd>) -> Option<Vec<Hunk>> {
+    let patch = LineEnd::of(
+        hunks
+            .iter()
+            .flat_map(|hunk| &hunk.lines)
+            .map(|line| line.text.as_slice()),
+    )?;
+    let file = file.filter(|file| *file != patch)?;
+    let convert = |hunk: &&Hunk| {
+        let mut hunk = (*hunk).clone();
+        for line in hunk
+            .lines
+            .iter_mut()
+            .filter(|line| line.text.ends_with(b"\n"))
+        {
+            line.text.truncate(chomp(&line.text).len());
+            line.text.extend_from_slice(if file == LineEnd::CrLf {
+                b"\r\n"
+            } else {
+                b"\n"
+            });
+        }
+        hunk
+    };
+    Some(hunks.iter().map(convert).collect())
+}
