@@ -2,4 +2,5 @@
 
 pub mod patch;
 pub mod plan;
+pub mod preflight;
 pub mod request;
