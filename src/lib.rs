@@ -3,4 +3,5 @@
 pub mod patch;
 pub mod plan;
 pub mod preflight;
+pub mod render;
 pub mod request;

@@ -129,7 +129,11 @@ impl Tree for Series<'_> {
             .take_while(|(next, _)| next.starts_with(&below));
         match self.base.entry(path) {
             Entry::Missing if made.into_iter().any(|(_, file)| file.is_some()) => Entry::Directory,
-            entry => entry,
+            entry @ (Entry::Missing
+            | Entry::File { .. }
+            | Entry::Directory
+            | Entry::Symlink
+            | Entry::Other) => entry,
         }
     }
 }

@@ -3,8 +3,9 @@
 //! First the counts are believed: when they end where a hunk may end, that is it. Otherwise the body runs to the
 //! first line that cannot belong to it, and the counts are used once more, to see whether the text was cut off.
 
+use super::envelope::is_directive;
 use super::parse::{Reader, is_fence};
-use super::refusal::{Refusal, RefusalCode};
+use super::refusal::{Refusal, RefusalCode, Refused};
 use super::section::{Hunk, HunkLine, LineKind};
 
 /// What the `@@` line says; everything may be missing.
@@ -17,11 +18,21 @@ struct Stated {
 }
 
 /// Reads the hunk whose `@@` line is next.
-pub(crate) fn hunk(reader: &mut Reader<'_>) -> Result<Hunk, Box<Refusal>> {
+pub(crate) fn hunk(reader: &mut Reader<'_>) -> Result<Hunk, Refused> {
     let line = reader.number();
     let stated = stated(reader.peek(0).unwrap_or_default());
     reader.skip(1);
-    let (lines, refusal) = match by_counts(reader, &stated) {
+    below(reader, line, &stated)
+}
+
+/// Reads a hunk whose `@@` line was left out.
+pub(crate) fn headless(reader: &mut Reader<'_>) -> Result<Hunk, Refused> {
+    let line = reader.number();
+    below(reader, line, &stated(b""))
+}
+
+fn below(reader: &mut Reader<'_>, line: usize, stated: &Stated) -> Result<Hunk, Refused> {
+    let (lines, refusal) = match by_counts(reader, stated) {
         Believed::Yes(lines) => (lines, None),
         Believed::Unclear(at) => {
             let refusal = Refusal::new(
@@ -29,14 +40,14 @@ pub(crate) fn hunk(reader: &mut Reader<'_>) -> Result<Hunk, Box<Refusal>> {
                 "the counts end the hunk here, and after a blank line more lines follow that may belong to it",
             );
             (
-                by_body(reader, &stated).0,
+                by_body(reader, stated).0,
                 Some(refusal.at(at).help("correct the counts in the `@@` line")),
             )
         }
-        Believed::No => by_body(reader, &stated),
+        Believed::No => by_body(reader, stated),
     };
     if let Some(refusal) = refusal {
-        return Err(Box::new(refusal));
+        return Err(refusal);
     }
     let hunk = Hunk {
         old_start: stated.old_start,
@@ -46,7 +57,7 @@ pub(crate) fn hunk(reader: &mut Reader<'_>) -> Result<Hunk, Box<Refusal>> {
         at_end: false,
         line,
     };
-    check(&hunk).map_err(Box::new)?;
+    check(&hunk)?;
     Ok(hunk)
 }
 
@@ -63,7 +74,7 @@ pub(crate) fn placeholder(line: usize) -> Hunk {
 }
 
 /// Whether a hunk makes sense by itself.
-pub(crate) fn check(hunk: &Hunk) -> Result<(), Refusal> {
+pub(crate) fn check(hunk: &Hunk) -> Result<(), Refused> {
     if hunk.lines.is_empty() {
         return Err(Refusal::new(RefusalCode::CutOff, "the hunk has no lines").at(hunk.line));
     }
@@ -148,7 +159,7 @@ fn number(text: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 /// What a line can be in a body. `None`: no part of it.
-fn kind(line: &[u8]) -> Option<LineKind> {
+pub(crate) fn kind(line: &[u8]) -> Option<LineKind> {
     match line.first() {
         // A blank context line that lost its space.
         None | Some(b' ') => Some(LineKind::Context),
@@ -268,6 +279,7 @@ fn at_boundary(reader: &Reader<'_>, ahead: usize) -> bool {
     };
     line.starts_with(b"@@")
         || line.starts_with(b"diff --git ")
+        || is_directive(line)
         || reader.names_at(ahead)
         || is_signature(reader, ahead)
 }
@@ -281,7 +293,7 @@ fn is_signature(reader: &Reader<'_>, ahead: usize) -> bool {
 }
 
 /// The body as far as it goes, whatever the counts say, and what is wrong with it.
-fn by_body(reader: &mut Reader<'_>, stated: &Stated) -> (Vec<HunkLine>, Option<Refusal>) {
+fn by_body(reader: &mut Reader<'_>, stated: &Stated) -> (Vec<HunkLine>, Option<Refused>) {
     let (mut lines, mut blanks) = (Vec::new(), 0_u64);
     let mut ahead = 0;
     while let Some(line) = reader.peek(ahead) {
@@ -321,7 +333,7 @@ fn judge(
     stated: &Stated,
     lines: &[HunkLine],
     blanks: u64,
-) -> Option<Refusal> {
+) -> Option<Refused> {
     let count = |without| lines.iter().filter(|line| line.kind != without).count() as u64;
     let (old, new) = (count(LineKind::Added), count(LineKind::Removed));
     let short = stated.counts.is_some_and(|(o, n)| {

@@ -45,7 +45,8 @@ impl Side<'_> {
 
 /// The change of one file as a section of a patch in git's form; empty when there is none to tell.
 ///
-/// A binary file gets a note with sizes and digests, which no program takes for a patch.
+/// A binary file gets a note with sizes and digests. It is worded so that `git apply` and [`super::parse`]
+/// refuse it, rather than making an empty file or leaving it out in silence.
 pub fn unified(path: &[u8], old: Option<Side<'_>>, new: Option<Side<'_>>) -> Vec<u8> {
     if let (Some(before), Some(after)) = (old, new) {
         if before.bytes == after.bytes && before.git_mode() == after.git_mode() {
@@ -80,8 +81,8 @@ pub fn unified(path: &[u8], old: Option<Side<'_>>, new: Option<Side<'_>>) -> Vec
     }
     if [old, new].into_iter().flatten().any(Side::is_binary) {
         if content(old) != content(new) {
-            let note = format!(": {} -> {}\n", identity(old), identity(new));
-            out.extend([b"Binary file ", quote(path).as_slice(), note.as_bytes()].concat());
+            let [a, b] = [(old, &a), (new, &b)].map(|(side, name)| identity(side, name));
+            out.extend([b"Binary files ", a.as_slice(), b" and ", &b, b" differ\n"].concat());
         }
         return out;
     }
@@ -111,18 +112,17 @@ fn content(side: Option<Side<'_>>) -> &[u8] {
     side.map_or(&[], |side| side.bytes)
 }
 
-/// `12 bytes sha256:0123456789ab`
-fn identity(side: Option<Side<'_>>) -> String {
-    side.map_or_else(
-        || "none".to_owned(),
-        |Side { bytes, .. }| {
-            let digest: String = Sha256::digest(bytes)[..6]
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            format!("{} bytes sha256:{digest}", bytes.len())
-        },
-    )
+/// `a/logo.png (12 bytes sha256:0123456789ab)`
+fn identity(side: Option<Side<'_>>, name: &[u8]) -> Vec<u8> {
+    let Some(Side { bytes, .. }) = side else {
+        return b"/dev/null".to_vec();
+    };
+    let digest: String = Sha256::digest(bytes)[..6]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let identity = format!(" ({} bytes sha256:{digest})", bytes.len());
+    [name, identity.as_bytes()].concat()
 }
 
 /// How many lines come and go from one text to the other.

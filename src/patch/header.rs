@@ -2,7 +2,7 @@
 
 use super::name::{Name, unquote};
 use super::parse::{Open, Reader};
-use super::refusal::{Refusal, RefusalCode};
+use super::refusal::{Refusal, RefusalCode, Refused};
 use super::section::{FilePatch, Form, Operation};
 
 /// The name that tells a reader which section is meant.
@@ -37,7 +37,8 @@ pub(crate) fn is_swapped(file: &FilePatch) -> bool {
     )
 }
 
-fn empty(form: Form, line: usize, mail: usize) -> FilePatch {
+/// A section that says nothing yet.
+pub(crate) fn empty(form: Form, line: usize, mail: usize) -> FilePatch {
     FilePatch {
         old: None,
         new: None,
@@ -60,7 +61,7 @@ struct Named {
     epoch: bool,
 }
 
-fn named(text: &[u8]) -> Result<Named, Refusal> {
+fn named(text: &[u8]) -> Result<Named, Refused> {
     let (name, stamp) = if text.starts_with(b"\"") {
         unquote(text).ok_or_else(|| {
             Refusal::new(
@@ -109,7 +110,7 @@ pub(crate) fn plain(
 }
 
 /// Reads the two name lines, which are known to be there, into the section.
-fn names(reader: &mut Reader<'_>, open: &mut Open) -> Result<(), Refusal> {
+fn names(reader: &mut Reader<'_>, open: &mut Open) -> Result<(), Refused> {
     let number = reader.number();
     let mut sides = [None, None];
     for side in &mut sides {
@@ -156,18 +157,18 @@ pub(crate) fn git(
     finish(open, read, refusals)
 }
 
-fn finish(open: Open, read: Result<(), Refusal>, refusals: &mut Vec<Refusal>) -> Option<Open> {
+fn finish(open: Open, read: Result<(), Refused>, refusals: &mut Vec<Refusal>) -> Option<Open> {
     match read {
         Ok(()) => Some(open),
         Err(refusal) => {
             let line = refusal.patch_line.unwrap_or(open.file.line);
-            refusals.push(refusal.at(line));
+            refusals.push(*refusal.at(line));
             None
         }
     }
 }
 
-fn extended(reader: &mut Reader<'_>, open: &mut Open, first: &[u8]) -> Result<(), Refusal> {
+fn extended(reader: &mut Reader<'_>, open: &mut Open, first: &[u8]) -> Result<(), Refused> {
     let (mut from, mut to, mut named) = (None, None, false);
     let heads = same_names(first);
     while let Some(line) = reader.peek(0) {
@@ -257,7 +258,7 @@ fn prefixed(old: &Name, new: &Name) -> Option<bool> {
     (old.1 == new.1).then_some(true)
 }
 
-fn extended_name(text: &[u8]) -> Result<Name, Refusal> {
+fn extended_name(text: &[u8]) -> Result<Name, Refused> {
     if text.starts_with(b"\"") {
         let (name, _) = unquote(text).ok_or_else(|| {
             Refusal::new(
@@ -271,7 +272,7 @@ fn extended_name(text: &[u8]) -> Result<Name, Refusal> {
 }
 
 /// A regular file's mode; links, submodules, directories and setuid bits are refused by name.
-fn mode(text: &[u8], number: usize) -> Result<u32, Refusal> {
+fn mode(text: &[u8], number: usize) -> Result<u32, Refused> {
     let digits = text.trim_ascii();
     let mode = std::str::from_utf8(digits)
         .ok()

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::apply::{Entry, FileChange, Tree};
-use super::refusal::{Refusal, RefusalCode};
+use super::refusal::{Refusal, RefusalCode, Refused};
 use super::resolve::{Target, resolve};
 use super::rewrite::{Rewrite, create, delete, regular, rewrite};
 use super::section::{FilePatch, Match, Operation};
@@ -32,24 +32,26 @@ impl<'p> Mail<'p> {
         for file in files {
             match resolve(file, tree) {
                 Ok(target) => self.claim(file, target),
-                Err(refusal) => self.refusals.push(refusal),
+                Err(refusal) => self.refusals.push(*refusal),
             }
         }
         let mut changes = Vec::new();
         for (path, sections) in std::mem::take(&mut self.changed) {
             match rewrite(&path, &sections, policy, tree) {
                 Ok(done) if done.changes() => changes.push(done.into_change(path)),
-                Ok(_) => self.refusals.push(unchanged(&path, sections[0])),
+                Ok(_) => self.refusals.push(*unchanged(&path, sections[0])),
                 Err(refusals) => self.refusals.extend(refusals),
             }
         }
         for (file, target) in std::mem::take(&mut self.others) {
             match self.other(file, target, policy, tree) {
                 Ok(made) => changes.extend(made),
-                Err(refusals) => self.refusals.extend(refusals.into_iter().map(|refusal| {
-                    let line = refusal.patch_line.unwrap_or(file.line);
-                    refusal.at(line)
-                })),
+                Err(refusals) => self
+                    .refusals
+                    .extend(refusals.into_iter().map(|mut refusal| {
+                        refusal.patch_line.get_or_insert(file.line);
+                        refusal
+                    })),
             }
         }
         for path in self
@@ -59,7 +61,7 @@ impl<'p> Mail<'p> {
         {
             let message = "another section makes a file of a directory above it";
             self.refusals
-                .push(Refusal::new(RefusalCode::NotAFile, message).file(path));
+                .push(*Refusal::new(RefusalCode::NotAFile, message).file(path));
         }
         if self.refusals.is_empty() {
             return Ok(merged(changes));
@@ -100,7 +102,7 @@ impl<'p> Mail<'p> {
                 .at(file.line)
                 .file(&path);
             self.refusals
-                .push(refusal.help("say in one section what is to become of the file"));
+                .push(*refusal.help("say in one section what is to become of the file"));
         } else if let (Operation::Change, Some(path)) = (target.operation, target.source.clone()) {
             self.changed.entry(path).or_default().push(file);
         } else {
@@ -132,7 +134,7 @@ impl<'p> Mail<'p> {
                 if source == path {
                     let message = "source and target of the rename or copy are one file";
                     return Err(vec![
-                        Refusal::new(RefusalCode::Conflict, message).file(&path),
+                        *Refusal::new(RefusalCode::Conflict, message).file(&path),
                     ]);
                 }
                 self.vacant(&path, file, None, tree)?;
@@ -151,7 +153,7 @@ impl<'p> Mail<'p> {
                 | Operation::Change,
                 _,
                 _,
-            ) => Err(vec![Refusal::new(
+            ) => Err(vec![*Refusal::new(
                 RefusalCode::Path,
                 "the section names no file",
             )]),
@@ -169,7 +171,7 @@ impl<'p> Mail<'p> {
         if self.gone.contains(path) || matches!(tree.entry(path), Entry::Missing) {
             return Ok(());
         }
-        let (bytes, _) = regular(path, tree).map_err(|refusal| vec![refusal.at(file.line)])?;
+        let (bytes, _) = regular(path, tree).map_err(|refusal| vec![*refusal.at(file.line)])?;
         let refusal = if content == Some(bytes.as_ref()) {
             Refusal::new(RefusalCode::AlreadyApplied, "the file is there already, with exactly this content")
                 .help("leave the section out; if the file is to be deleted, swap `---` and `+++` and write its lines with `-`")
@@ -180,11 +182,11 @@ impl<'p> Mail<'p> {
             )
             .help("write a patch that changes the file, or choose another name")
         };
-        Err(vec![refusal.at(file.line).file(path)])
+        Err(vec![*refusal.at(file.line).file(path)])
     }
 }
 
-fn unchanged(path: &[u8], file: &FilePatch) -> Refusal {
+fn unchanged(path: &[u8], file: &FilePatch) -> Refused {
     let (code, message) = if file.hunks.is_empty() {
         (
             RefusalCode::AlreadyApplied,

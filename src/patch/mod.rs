@@ -13,6 +13,7 @@ mod apply;
 mod blob;
 mod body;
 mod diff;
+mod envelope;
 mod header;
 mod mail;
 mod name;

@@ -1,9 +1,9 @@
 //! Where a hunk that fits nowhere comes closest, and what may have happened to it.
 
+use std::collections::HashMap;
+
 use super::search::Index;
 
-/// Votes that are counted for one hunk; rare lines vote first.
-const VOTES: usize = 1 << 20;
 /// The most lines that are shown side by side.
 const SHOWN: usize = 8;
 
@@ -30,13 +30,12 @@ pub(crate) fn nearest(
 ) -> Option<Nearest> {
     let mut order: Vec<usize> = (0..old.len()).collect();
     order.sort_by_key(|&at| index.places(old[at]).len());
-    let (mut votes, mut left) = (std::collections::HashMap::<usize, usize>::new(), VOTES);
+    let mut votes = HashMap::<usize, usize>::new();
     for at in order {
         let places = index.places(old[at]);
-        if places.len() > left || index.spend(places.len()).is_err() {
+        if !index.vote(places.len()) {
             break;
         }
-        left -= places.len();
         // A blank line that fits is no sign of anything.
         let weight = if old[at].trim_ascii().is_empty() {
             1

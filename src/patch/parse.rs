@@ -2,8 +2,9 @@
 //! Whether names are safe and hunks fit is asked later; here the text alone is judged.
 
 use super::body;
+use super::envelope;
 use super::header;
-use super::refusal::{Refusal, RefusalCode};
+use super::refusal::{Refusal, RefusalCode, Refused};
 use super::section::{FilePatch, LineKind, Operation, Patch};
 
 /// The largest patch text, and the largest number of sections and hunks in it.
@@ -13,7 +14,7 @@ const MAX_HUNKS: usize = 2_000_000;
 /// Reads a patch text; prose and Markdown fences around its sections are skipped.
 pub fn parse(text: &[u8]) -> Result<Patch, Vec<Refusal>> {
     if text.len() > MAX_TEXT {
-        return Err(vec![Refusal::new(
+        return Err(vec![*Refusal::new(
             RefusalCode::TooLarge,
             "the patch is larger than 256 MiB",
         )]);
@@ -38,7 +39,7 @@ pub fn parse(text: &[u8]) -> Result<Patch, Vec<Refusal>> {
     }
     if patch.files.is_empty() {
         return Err(vec![
-            Refusal::new(RefusalCode::Empty, "the text holds no patch")
+            *Refusal::new(RefusalCode::Empty, "the text holds no patch")
                 .help("start each file with `--- a/NAME` and `+++ b/NAME`, and each change with `@@ -LINE,COUNT +LINE,COUNT @@`"),
         ]);
     }
@@ -122,6 +123,8 @@ impl Parser<'_> {
                 self.open = header::plain(&mut self.reader, self.mail, &mut self.refusals);
             } else if line.starts_with(b"@@") && !line.starts_with(b"@@@") {
                 self.hunk();
+            } else if line.starts_with(b"*** Begin Patch") {
+                self.envelope();
             } else {
                 self.other(line);
                 self.reader.skip(1);
@@ -154,21 +157,13 @@ impl Parser<'_> {
             .help("write the file as a whole instead")
         } else if line.starts_with(b"diff --cc ")
             || line.starts_with(b"diff --combined ")
-            || line.starts_with(b"@@@ ")
+            || (line.starts_with(b"@@@ ") && self.refusals.is_empty())
         {
             Refusal::new(
                 RefusalCode::UnsupportedForm,
                 "this is a combined diff of a merge, which cannot be applied",
             )
             .help("make the diff against one parent")
-        } else if line.starts_with(b"*** Begin Patch") {
-            Refusal::new(
-                RefusalCode::UnsupportedForm,
-                "the `*** Begin Patch` form is not supported",
-            )
-            .help(
-                "write a unified diff: `--- a/NAME`, `+++ b/NAME`, `@@ -LINE,COUNT +LINE,COUNT @@`",
-            )
         } else if line.starts_with(b"***************")
             && self
                 .reader
@@ -181,7 +176,29 @@ impl Parser<'_> {
             return;
         };
         self.open = None;
-        self.refusals.push(refused.at(number));
+        self.refusals.push(*refused.at(number));
+    }
+
+    fn envelope(&mut self) {
+        self.close();
+        match envelope::read(&mut self.reader, self.mail) {
+            Ok(files) => {
+                for file in files {
+                    self.open = Some(Open {
+                        file,
+                        crlf: false,
+                        old_epoch: false,
+                        new_epoch: false,
+                    });
+                    self.close();
+                }
+            }
+            Err(refusal) => {
+                self.refusals.push(*refusal);
+                // Nothing behind it can be told apart from the rest of the form.
+                self.reader.at = self.reader.lines.len();
+            }
+        }
     }
 
     fn hunk(&mut self) {
@@ -189,7 +206,7 @@ impl Parser<'_> {
         self.hunks += 1;
         if self.hunks > MAX_HUNKS {
             self.refusals.push(
-                Refusal::new(
+                *Refusal::new(
                     RefusalCode::TooLarge,
                     "the patch has more than 2 000 000 hunks",
                 )
@@ -207,7 +224,7 @@ impl Parser<'_> {
                     "no file is named above this hunk",
                 );
                 self.refusals.push(
-                    refusal
+                    *refusal
                         .at(number)
                         .help("put `--- a/NAME` and `+++ b/NAME` above it"),
                 );
@@ -216,11 +233,10 @@ impl Parser<'_> {
         };
         match hunk {
             Ok(hunk) => open.file.hunks.push(hunk),
-            Err(refusal) => {
-                let mut refusal = *refusal;
+            Err(mut refusal) => {
                 refusal.hunk = Some(open.file.hunks.len() + 1);
                 refusal.file = header::label(&open.file);
-                self.refusals.push(refusal);
+                self.refusals.push(*refusal);
                 // Keeps later numbers right; the patch is refused anyway.
                 open.file.hunks.push(body::placeholder(number));
             }
@@ -253,14 +269,14 @@ impl Parser<'_> {
         {
             let mut refusal = refusal.at(file.line);
             refusal.file = header::label(&file);
-            self.refusals.push(refusal);
+            self.refusals.push(*refusal);
         }
         self.patch.files.push(file);
     }
 }
 
 /// Whether a section makes sense as a whole.
-fn whole(file: &FilePatch) -> Result<(), Refusal> {
+fn whole(file: &FilePatch) -> Result<(), Refused> {
     let nothing = file.hunks.is_empty() && file.new_mode.is_none();
     let has = |kind| file.hunks.iter().any(|hunk| hunk.count(kind) > 0);
     match file.operation {

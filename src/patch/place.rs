@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 
 use super::blob::git_blob_hex;
 use super::nearest::{damage, nearest};
-use super::refusal::{Refusal, RefusalCode};
+use super::refusal::{Refusal, RefusalCode, Refused};
 use super::search::{Index, TooMuch};
 use super::section::{Hunk, HunkLine, LineKind, Match};
 
@@ -18,6 +18,7 @@ pub(crate) struct Original<'a> {
     pub(crate) lines: Vec<&'a [u8]>,
     exact: OnceCell<Index<'a>>,
     loose: OnceCell<Index<'a>>,
+    trimmed: OnceCell<Index<'a>>,
     hash: OnceCell<String>,
 }
 
@@ -28,6 +29,7 @@ impl<'a> Original<'a> {
             lines: bytes.split_inclusive(|&byte| byte == b'\n').collect(),
             exact: OnceCell::new(),
             loose: OnceCell::new(),
+            trimmed: OnceCell::new(),
             hash: OnceCell::new(),
         }
     }
@@ -65,7 +67,7 @@ impl<'a> Original<'a> {
         hunk: &Hunk,
         policy: Match,
         blob: Option<&[u8]>,
-    ) -> Result<usize, Refusal> {
+    ) -> Result<usize, Refused> {
         let old: Vec<&[u8]> = hunk.old().collect();
         let stated = stated(hunk, old.len());
         let fits = |start: usize| self.end_agrees(hunk, start + old.len());
@@ -127,7 +129,7 @@ impl<'a> Original<'a> {
         hunk: &Hunk,
         at_stated: Option<usize>,
         blob: Option<&[u8]>,
-    ) -> Result<usize, Refusal> {
+    ) -> Result<usize, Refused> {
         if self.lines.is_empty() {
             return Ok(0);
         }
@@ -150,17 +152,18 @@ impl<'a> Original<'a> {
         !(unfinished || hunk.at_end) || end == self.lines.len()
     }
 
-    /// The anchors stand above the place, in their order.
+    /// The anchors stand above the place (or on it), in their order.
     fn anchored(&self, hunk: &Hunk, start: usize) -> bool {
+        let trimmed = || Index::new(self.lines.iter().map(|line| line.trim_ascii()));
         let mut from = 0;
         hunk.anchors.iter().all(|anchor| {
-            let found = (from..=start).find(|&at| {
-                self.lines
-                    .get(at)
-                    .is_some_and(|line| line.trim_ascii() == anchor.trim_ascii())
-            });
-            from = found.map_or(from, |at| at + 1);
-            found.is_some()
+            let places = self
+                .trimmed
+                .get_or_init(trimmed)
+                .places(anchor.trim_ascii());
+            let next = places.get(places.partition_point(|&at| at < from));
+            from = next.map_or(from, |at| at + 1);
+            next.is_some_and(|&at| at <= start)
         })
     }
 
@@ -191,7 +194,7 @@ impl<'a> Original<'a> {
     }
 
     /// Added lines at an edge of the hunk that stand in the file already would be there twice.
-    fn doubled(&self, hunk: &Hunk, start: usize, old: usize) -> Option<Refusal> {
+    fn doubled(&self, hunk: &Hunk, start: usize, old: usize) -> Option<Refused> {
         let new: Vec<&[u8]> = hunk.new().collect();
         let added = new.len().checked_sub(old).filter(|added| *added > 0)?;
         if hunk.count(LineKind::Removed) > 0 {
@@ -213,7 +216,7 @@ impl<'a> Original<'a> {
         Some(self.already(place))
     }
 
-    fn already(&self, place: usize) -> Refusal {
+    fn already(&self, place: usize) -> Refused {
         let mut refusal = Refusal::new(
             RefusalCode::AlreadyApplied,
             "the new lines are in the file already",
@@ -223,7 +226,7 @@ impl<'a> Original<'a> {
         refusal
     }
 
-    fn several(&self, code: RefusalCode, message: &str, places: &[usize]) -> Refusal {
+    fn several(&self, code: RefusalCode, message: &str, places: &[usize]) -> Refused {
         let mut list: Vec<String> = places
             .iter()
             .take(LISTED)
@@ -241,14 +244,30 @@ impl<'a> Original<'a> {
     }
 
     /// The old lines are nowhere: tells why, as far as it shows.
-    fn missing(&self, hunk: &Hunk, old: &[&[u8]], stated: Option<usize>) -> Refusal {
+    fn missing(&self, hunk: &Hunk, old: &[&[u8]], stated: Option<usize>) -> Refused {
         let new: Vec<&[u8]> = hunk.new().collect();
-        let proves = hunk.count(LineKind::Added) > 0 || hunk.count(LineKind::Context) > 1;
+        // Without added lines only the joint between two context lines shows that lines went.
+        let edge =
+            |line: Option<&HunkLine>| line.is_some_and(|line| line.kind == LineKind::Context);
+        let proves = hunk.count(LineKind::Added) > 0
+            || (edge(hunk.lines.first()) && edge(hunk.lines.last()));
         if proves
             && let Ok(places) = self.exact().find(&new, 1, |_| true)
             && let Some(place) = places.first()
         {
             return self.already(*place);
+        }
+        if let Some(anchor) = hunk.anchors.first()
+            && let Ok(places) = self.exact().find(old, LISTED + 1, |_| true)
+            && !places.is_empty()
+        {
+            let message = format!(
+                "the old lines are in the file, but not below `{}`",
+                String::from_utf8_lossy(anchor)
+            );
+            return self
+                .several(RefusalCode::ContextMissing, &message, &places)
+                .help("leave the anchor out, or write the line that stands above the change");
         }
         let near = nearest(old, &self.lines, self.exact(), stated);
         let hint = damage(old, near.as_ref());
@@ -296,7 +315,7 @@ fn line_of_old(hunk: &Hunk, index: usize) -> usize {
     hunk.line + 1 + old.nth(index).map_or(0, |(at, _)| at)
 }
 
-fn too_much(TooMuch: TooMuch) -> Refusal {
+fn too_much(TooMuch: TooMuch) -> Refused {
     Refusal::new(
         RefusalCode::TooLarge,
         "the file and the hunks repeat themselves too much to be searched",

@@ -25,9 +25,12 @@ pub struct Refusal {
     pub help: Option<String>,
 }
 
+/// A refusal on its way; boxed because results carry it through many hands.
+pub(crate) type Refused = Box<Refusal>;
+
 impl Refusal {
-    pub(crate) fn new(code: RefusalCode, message: impl Into<String>) -> Self {
-        Self {
+    pub(crate) fn new(code: RefusalCode, message: impl Into<String>) -> Refused {
+        Box::new(Self {
             code,
             file: None,
             hunk: None,
@@ -37,25 +40,25 @@ impl Refusal {
             expected: Vec::new(),
             found: Vec::new(),
             help: None,
-        }
+        })
     }
 
-    pub(crate) fn at(mut self, patch_line: usize) -> Self {
+    pub(crate) fn at(mut self: Box<Self>, patch_line: usize) -> Refused {
         self.patch_line = Some(patch_line);
         self
     }
 
-    pub(crate) fn file(mut self, file: &[u8]) -> Self {
+    pub(crate) fn file(mut self: Box<Self>, file: &[u8]) -> Refused {
         self.file = Some(file.to_vec());
         self
     }
 
-    pub(crate) fn hunk(mut self, hunk: usize) -> Self {
+    pub(crate) fn hunk(mut self: Box<Self>, hunk: usize) -> Refused {
         self.hunk = Some(hunk);
         self
     }
 
-    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self: Box<Self>, help: impl Into<String>) -> Refused {
         self.help = Some(help.into());
         self
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::apply::{Entry, Tree};
 use super::header::is_prefix;
 use super::name::{Name, check, quote};
-use super::refusal::{Refusal, RefusalCode};
+use super::refusal::{Refusal, RefusalCode, Refused};
 use super::section::{FilePatch, Form, Operation, Patch};
 
 /// The files that a section is about, by their paths in the tree.
@@ -36,7 +36,7 @@ pub fn candidate_names(patch: &Patch) -> BTreeSet<Vec<u8>> {
 }
 
 /// Refuses a section when any name in it is unsafe, also those that would not be used.
-fn safe(file: &FilePatch) -> Result<(), Refusal> {
+fn safe(file: &FilePatch) -> Result<(), Refused> {
     for name in [&file.old, &file.new].into_iter().flatten() {
         let checked = name
             .safe()
@@ -99,7 +99,7 @@ fn written(file: &FilePatch) -> Vec<Vec<u8>> {
 }
 
 /// Finds out which files a section means, and that nothing stands in the way above them.
-pub(crate) fn resolve(file: &FilePatch, tree: &dyn Tree) -> Result<Target, Refusal> {
+pub(crate) fn resolve(file: &FilePatch, tree: &dyn Tree) -> Result<Target, Refused> {
     safe(file)?;
     let target = match file.operation {
         Operation::Rename | Operation::Copy => {
@@ -129,7 +129,7 @@ pub(crate) fn resolve(file: &FilePatch, tree: &dyn Tree) -> Result<Target, Refus
     Ok(target)
 }
 
-fn created(file: &FilePatch, tree: &dyn Tree) -> Result<Vec<u8>, Refusal> {
+fn created(file: &FilePatch, tree: &dyn Tree) -> Result<Vec<u8>, Refused> {
     let (stripped, written) = (stripped(file), written(file));
     let (Some(stripped), Some(name)) = (stripped.last(), file.new.as_ref()) else {
         return written.into_iter().next_back().ok_or_else(|| {
@@ -147,7 +147,7 @@ fn created(file: &FilePatch, tree: &dyn Tree) -> Result<Vec<u8>, Refusal> {
     }
 }
 
-fn existing(file: &FilePatch, tree: &dyn Tree) -> Result<Target, Refusal> {
+fn existing(file: &FilePatch, tree: &dyn Tree) -> Result<Target, Refused> {
     let (stripped, written) = (stripped(file), written(file));
     let mut paths: Vec<Vec<u8>> = stripped.iter().chain(&written).cloned().collect();
     paths.sort();
@@ -211,7 +211,7 @@ fn existing(file: &FilePatch, tree: &dyn Tree) -> Result<Target, Refusal> {
     }
 }
 
-fn ambiguous(file: &FilePatch, paths: &[Vec<u8>]) -> Refusal {
+fn ambiguous(file: &FilePatch, paths: &[Vec<u8>]) -> Refused {
     let list: Vec<String> = paths
         .iter()
         .map(|path| format!("`{}`", String::from_utf8_lossy(&quote(path))))
@@ -226,7 +226,7 @@ fn ambiguous(file: &FilePatch, paths: &[Vec<u8>]) -> Refusal {
 }
 
 /// Every part above a path must be a directory or not be there yet.
-pub(crate) fn parents(path: &[u8], tree: &dyn Tree) -> Result<(), Refusal> {
+pub(crate) fn parents(path: &[u8], tree: &dyn Tree) -> Result<(), Refused> {
     for (at, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
         let what = match tree.entry(&path[..at]) {
             Entry::Directory => continue,

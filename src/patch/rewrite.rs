@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 use super::apply::{Before, Entry, FileChange, Placed, Tree};
 use super::header::is_swapped;
 use super::place::{Original, stated, with_line_ends};
-use super::refusal::{Refusal, RefusalCode};
-use super::section::{FilePatch, Hunk, LineKind, Match};
+use super::refusal::{Refusal, RefusalCode, Refused};
+use super::section::{FilePatch, Form, Hunk, LineKind, Match};
 use super::splice::{Edit, order, splice};
 
 const NEW_FILE: u32 = 0o644;
@@ -86,7 +86,7 @@ fn digest(bytes: &[u8], mode: u32) -> Before {
 pub(crate) fn regular<'t>(
     path: &[u8],
     tree: &'t dyn Tree,
-) -> Result<(Cow<'t, [u8]>, u32), Refusal> {
+) -> Result<(Cow<'t, [u8]>, u32), Refused> {
     let what = match tree.entry(path) {
         Entry::File { bytes, mode } => return Ok((bytes, mode)),
         Entry::Missing => {
@@ -118,7 +118,7 @@ pub(crate) fn rewrite<'t>(
     tree: &'t dyn Tree,
 ) -> Result<Rewrite<'t>, Vec<Refusal>> {
     let (bytes, mode) =
-        regular(path, tree).map_err(|refusal| vec![refusal.at(sections[0].line)])?;
+        regular(path, tree).map_err(|refusal| vec![*refusal.at(sections[0].line)])?;
     let original = Original::new(&bytes);
     let written: Vec<(&FilePatch, usize, &Hunk)> = sections
         .iter()
@@ -151,14 +151,14 @@ pub(crate) fn rewrite<'t>(
                         .clone_into(&mut refusal.message);
                 }
                 let line = refusal.patch_line.unwrap_or(hunk.line);
-                refusals.push(refusal.at(line).hunk(*number).file(path));
+                refusals.push(*refusal.at(line).hunk(*number).file(path));
             }
         }
     }
     refusals.extend(
         order(&mut edits)
             .into_iter()
-            .map(|refusal| refusal.file(path)),
+            .map(|refusal| *refusal.file(path)),
     );
     if !refusals.is_empty() {
         return Err(refusals);
@@ -233,7 +233,7 @@ pub(crate) fn delete(
     file: &FilePatch,
     tree: &dyn Tree,
 ) -> Result<FileChange, Vec<Refusal>> {
-    let (bytes, mode) = regular(path, tree).map_err(|refusal| vec![refusal])?;
+    let (bytes, mode) = regular(path, tree).map_err(|refusal| vec![*refusal])?;
     let original = Original::new(&bytes);
     let hunks: Vec<&Hunk> = file.hunks.iter().collect();
     let translated = with_line_ends(&hunks, original.line_end());
@@ -243,7 +243,9 @@ pub(crate) fn delete(
     let expected: Vec<&[u8]> = hunks.iter().flat_map(|hunk| hunk.old()).collect();
 
     // `git diff -D` leaves the lines out and the hash in.
-    let by_hash = expected.is_empty() && original.is_blob(file.old_blob.as_deref());
+    // The envelope form names the file and leaves it at that.
+    let named = file.form == Form::Envelope || original.is_blob(file.old_blob.as_deref());
+    let by_hash = expected.is_empty() && named;
     let last = original.lines.len().saturating_sub(1);
     let same = |at: usize| match (original.lines.get(at), expected.get(at)) {
         (Some(found), Some(expected)) => {
@@ -272,7 +274,7 @@ pub(crate) fn delete(
             .map(|line| line.to_vec())
             .into_iter()
             .collect();
-        return Err(vec![refusal]);
+        return Err(vec![*refusal]);
     }
     let placed = |(at, hunk): (usize, &Hunk)| Placed {
         hunk: at + 1,

@@ -7,6 +7,9 @@ use std::collections::HashMap;
 /// Comparisons that may be spent on one file: some seconds.
 const BUDGET: u64 = 1 << 31;
 
+/// Guesses at the nearest place that may be made in one file, which only serve a better message.
+const VOTES: usize = 1 << 21;
+
 /// The search gave up.
 #[derive(Debug)]
 pub(crate) struct TooMuch;
@@ -19,6 +22,7 @@ pub(crate) struct Index<'a> {
     starts: Vec<usize>,
     places: Vec<usize>,
     spent: Cell<u64>,
+    votes: Cell<usize>,
 }
 
 impl<'a> Index<'a> {
@@ -49,6 +53,7 @@ impl<'a> Index<'a> {
             starts,
             places,
             spent: Cell::new(0),
+            votes: Cell::new(VOTES),
         }
     }
 
@@ -69,6 +74,13 @@ impl<'a> Index<'a> {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether so many guesses may still be made.
+    pub(crate) fn vote(&self, votes: usize) -> bool {
+        let left = self.votes.get().checked_sub(votes);
+        self.votes.set(left.unwrap_or(self.votes.get()));
+        left.is_some()
     }
 
     /// The first places, at most `limit`, where the lines stand in a row and `fits` agrees.

@@ -1,7 +1,7 @@
 //! Puts placed hunks into a file: checks that none gets in another's way, then builds the new bytes.
 
 use super::place::{LineEnd, Original};
-use super::refusal::{Refusal, RefusalCode};
+use super::refusal::{Refusal, RefusalCode, Refused};
 use super::section::{Hunk, LineKind};
 
 /// A hunk and the 0-based line of the old file where it starts.
@@ -46,7 +46,7 @@ impl Edit<'_> {
 }
 
 /// Sorts the edits by place; refuses each that changes what another one changes or shows as unchanged.
-pub(crate) fn order(edits: &mut [Edit<'_>]) -> Vec<Refusal> {
+pub(crate) fn order(edits: &mut [Edit<'_>]) -> Vec<Refused> {
     edits.sort_by_key(|edit| (edit.start, edit.changed()));
     let mut refusals = Vec::new();
     // The edit that reaches furthest down so far, with all it covers and with what it changes.

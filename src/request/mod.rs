@@ -1,16 +1,48 @@
 //! What was asked: the request document as types. Pure; imports nothing else of ours.
 //!
+//! ```text
+//! bytes --read_toml, read_json--> tree --check--> tree that fits the table --lower--> Request
+//! builder ------------------------^                                                     |
+//! bytes <-------------------------emit-------------------------------------------------'
+//! ```
 //! Text becomes a [`Request`] through one spanned tree and one table of verbs, whatever the syntax; errors carry
 //! a position. Whether the request can work on this host is the planner's question, not ours.
 
+mod check;
+mod check_text;
+mod depth;
+mod document;
+mod error;
+mod lower;
 mod model;
 mod path;
+mod read_json;
+mod read_toml;
+mod reference;
+mod shape;
+mod suggest;
+mod table;
+mod tree;
 mod units;
 
+pub use document::{Document, Location, Syntax};
+pub use error::{ErrorCode, ParseError, ParseErrors};
 pub use model::{
     Action, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, List, MachineChoice,
     Missing, Overwrite, PatchMatch, PatchStep, Pointer, Read, Request, Signal, Step, StepId,
     TextExpect, Workspace, Write, WriteFile,
 };
 pub use path::{GuestPath, GuestPathError};
+pub use tree::Span;
 pub use units::{Digest, Duration, Size};
+
+/// Reads a document; `name` is how it is shown, such as its path.
+///
+/// # Errors
+/// Everything that is wrong with it, in its order.
+pub fn parse(name: &str, bytes: &[u8], syntax: Syntax) -> Result<(Request, Document), ParseErrors> {
+    let (document, mut errors) = Document::read(name, bytes, syntax)?;
+    errors.extend(check::check(document.tree(), &document.text));
+    let document = ParseErrors::from_vec(errors, document)?;
+    Ok((lower::lower(document.tree()), document))
+}

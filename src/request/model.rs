@@ -30,6 +30,11 @@ impl Pointer {
         let key = key.to_string().replace('~', "~0").replace('/', "~1");
         Self(format!("{}/{key}", self.0))
     }
+    /// The keys and indices on the way, unescaped.
+    pub fn parts(&self) -> impl Iterator<Item = String> {
+        let unescape = |part: &str| part.replace("~1", "/").replace("~0", "~");
+        self.0.split('/').skip(1).map(unescape)
+    }
 }
 
 impl fmt::Display for Pointer {

@@ -1,0 +1,205 @@
+//! One thing that is wrong with a request, drawn with carets or as data. Finding it was somebody else's work.
+
+use crate::request::{Document, Location, ParseError, ParseErrors, Pointer, Span};
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+
+/// One thing that is wrong with a request, whichever stage found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Stable, kebab-case.
+    pub code: String,
+    /// One sentence, without a full stop.
+    pub message: String,
+    /// Where in the document.
+    pub pointer: Pointer,
+    /// Where in the text, if that is narrower than what the pointer names.
+    pub span: Option<Span>,
+    /// A few words for the place itself; may be empty.
+    pub label: String,
+    /// What could have stood here.
+    pub valid_here: Vec<String>,
+    /// One thing to try.
+    pub help: Option<String>,
+    /// More to know, a line each.
+    pub notes: Vec<String>,
+}
+
+/// Whether the terminal takes colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Text only.
+    Plain,
+    /// ANSI colours.
+    Coloured,
+}
+
+/// Longer lines are cut around the caret.
+const WIDEST: usize = 120;
+/// What stays before the caret when a line is cut.
+const LEAD: usize = 40;
+
+impl From<&ParseError> for Finding {
+    fn from(error: &ParseError) -> Self {
+        Self {
+            code: error.code.to_string(),
+            message: error.message.clone(),
+            pointer: error.pointer.clone(),
+            span: Some(error.span.clone()),
+            label: error.label.clone(),
+            valid_here: error.valid_here.clone(),
+            help: error.help.clone(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+impl From<&ParseErrors> for Vec<Finding> {
+    fn from(errors: &ParseErrors) -> Self {
+        errors.iter().map(Finding::from).collect()
+    }
+}
+
+/// Draws findings one below the other, a blank line between two.
+pub fn findings(document: &Document, findings: &[Finding], style: Style) -> String {
+    let mut out = String::new();
+    for finding in findings {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        out.push_str(&finding.render(document, style));
+        out.push('\n');
+    }
+    out
+}
+
+/// The findings as data: a list of `{ code, message, file, line, column, pointer, help }`.
+pub fn findings_json(document: &Document, findings: &[Finding]) -> serde_json::Value {
+    findings
+        .iter()
+        .map(|finding| finding.json(document))
+        .collect()
+}
+
+impl Finding {
+    /// Draws it with the place it points at; without a final line break.
+    pub fn render(&self, document: &Document, style: Style) -> String {
+        let renderer = match style {
+            Style::Plain => Renderer::plain(),
+            Style::Coloured => Renderer::styled(),
+        }
+        .decor_style(DecorStyle::Ascii);
+        let mut group = Level::ERROR
+            .primary_title(self.message.clone())
+            .id(self.code.clone())
+            .elements(self.place(document));
+        if !self.valid_here.is_empty() {
+            let list = self.valid_here.join(", ");
+            group = group.element(Level::NOTE.with_name("valid here").message(list));
+        }
+        for note in &self.notes {
+            group = group.element(Level::NOTE.message(note.clone()));
+        }
+        if let Some(help) = &self.help {
+            group = group.element(Level::HELP.message(help.clone()));
+        }
+        let report: [Group<'_>; 1] = [group];
+        renderer
+            .render(&report)
+            .lines()
+            .filter(|line| !is_gap(line))
+            .map(str::trim_end)
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    /// The same as data.
+    pub fn json(&self, document: &Document) -> serde_json::Value {
+        let location = self.location(document);
+        serde_json::json!({
+            "code": self.code,
+            "message": self.message,
+            "file": document.name,
+            "line": location.as_ref().map(|location| location.line),
+            "column": location.as_ref().map(|location| location.column),
+            "pointer": self.pointer,
+            "help": self.full_help(),
+        })
+    }
+
+    /// Label, list and help in one text, for readers who see no carets.
+    fn full_help(&self) -> Option<String> {
+        let mut parts = Vec::new();
+        if self.label.starts_with("did you mean") {
+            parts.push(self.label.clone());
+        }
+        parts.extend(self.help.clone());
+        if !self.valid_here.is_empty() {
+            parts.push(format!("valid here: {}", self.valid_here.join(", ")));
+        }
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+
+    fn location(&self, document: &Document) -> Option<Location> {
+        match &self.span {
+            Some(span) => document.location(span.clone()),
+            None => document.locate(&self.pointer),
+        }
+    }
+
+    fn place<'a>(&'a self, document: &Document) -> Vec<annotate_snippets::Element<'a>> {
+        let Some(Location { line, column, span }) = self.location(document) else {
+            let place = format!("{}{}", document.name, self.pointer);
+            return vec![Origin::path(place).into()];
+        };
+        let origin = Origin::path(document.name.clone())
+            .line(line)
+            .char_column(column);
+        let (source, marked) = excerpt(&document.text, &span);
+        let mut annotation = AnnotationKind::Primary.span(marked);
+        if !self.label.is_empty() {
+            annotation = annotation.label(self.label.as_str());
+        }
+        let snippet = Snippet::source(source)
+            .line_start(line)
+            .annotation(annotation);
+        vec![origin.into(), snippet.into()]
+    }
+}
+
+/// Whether the renderer only says here that origin and excerpt are two things; for us they are one.
+fn is_gap(line: &str) -> bool {
+    let mut in_escape = false;
+    let shown = line.chars().filter(|c| {
+        let hidden = in_escape || *c == '\x1b';
+        in_escape = hidden && *c != 'm';
+        !hidden
+    });
+    shown.collect::<String>().trim() == ":::"
+}
+
+/// The line that a span begins in, cut where it is very long, and what of it is marked.
+fn excerpt(text: &str, span: &Span) -> (String, Span) {
+    let start = text.floor_char_boundary(span.start);
+    let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+    let line_end = text[start..]
+        .find('\n')
+        .map_or(text.len(), |newline| start + newline);
+    let end = text.floor_char_boundary(span.end).clamp(start, line_end);
+    let crop_start = match text[line_start..start].char_indices().rev().nth(LEAD) {
+        Some((offset, _)) if text[line_start..line_end].chars().nth(WIDEST).is_some() => {
+            line_start + offset
+        }
+        Some(_) | None => line_start,
+    };
+    let crop_end = text[crop_start..line_end]
+        .char_indices()
+        .nth(WIDEST)
+        .map_or(line_end, |(offset, _)| crop_start + offset);
+    let before = if crop_start > line_start { "…" } else { "" };
+    let after = if crop_end < line_end { "…" } else { "" };
+    let shown = text[crop_start..crop_end].trim_end_matches('\r');
+    let shift =
+        |at: usize| (at.min(crop_start + shown.len()).max(crop_start)) - crop_start + before.len();
+    (format!("{before}{shown}{after}"), shift(start)..shift(end))
+}

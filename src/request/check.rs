@@ -1,0 +1,529 @@
+//! Holds a tree against the table of verbs and tells everything that is wrong with it.
+//!
+//! What a text must look like is `check_text`'s part.
+
+use super::shape::{Key, Kind, Place, Shape, Verb};
+use super::suggest::did_you_mean;
+use super::table::{COMMON, FAILS, REQUEST, VERBS, verb};
+use super::tree::{Entry, Node, Span, Value};
+use super::{ErrorCode, ParseError, Pointer};
+use std::collections::{BTreeMap, HashMap};
+
+/// Everything that is wrong with `tree`, which was read from `text`.
+pub(crate) fn check(tree: &Node, text: &str) -> Vec<ParseError> {
+    let vars = tree.get("vars").map(Node::entries).unwrap_or_default();
+    let mut checker = Checker {
+        text,
+        errors: Vec::new(),
+        vars: vars
+            .iter()
+            .map(|entry| {
+                let value = entry.node.as_text().unwrap_or_default();
+                (entry.key.clone(), value.to_owned())
+            })
+            .collect(),
+        interpolate: false,
+        ids: HashMap::new(),
+        verb: None,
+    };
+    let at = At {
+        pointer: Pointer::default(),
+        shown: String::new(),
+        context: "a request".to_owned(),
+    };
+    checker.place(&REQUEST, tree, &at);
+    checker.errors
+}
+
+/// Where the checker is.
+#[derive(Debug, Clone)]
+pub(crate) struct At {
+    /// In the document.
+    pub(crate) pointer: Pointer,
+    /// The dotted path from the request or the step.
+    pub(crate) shown: String,
+    /// The request or the step, with its article.
+    pub(crate) context: String,
+}
+
+impl At {
+    fn key(&self, key: &str) -> Self {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '$');
+        let key_shown = if !key.is_empty() && key.chars().all(plain) {
+            key.to_owned()
+        } else {
+            format!("\"{}\"", brief(key))
+        };
+        Self {
+            pointer: self.pointer.at(key),
+            shown: if self.shown.is_empty() {
+                key_shown
+            } else {
+                format!("{}.{key_shown}", self.shown)
+            },
+            context: self.context.clone(),
+        }
+    }
+
+    fn index(&self, index: usize) -> Self {
+        Self {
+            pointer: self.pointer.at(index),
+            shown: format!("{}[{index}]", self.shown),
+            context: self.context.clone(),
+        }
+    }
+}
+
+/// Text as a message shows it: in one line, cut where it is long.
+pub(crate) fn brief(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let mut shown = text
+        .chars()
+        .take(LONGEST)
+        .flat_map(|c| {
+            let quote = matches!(c, '"' | '\'');
+            let escaped = if quote { None } else { Some(c.escape_debug()) };
+            escaped.into_iter().flatten().chain(quote.then_some(c))
+        })
+        .collect::<String>();
+    if text.chars().nth(LONGEST).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+pub(crate) struct Checker<'a> {
+    /// What the spans point into.
+    pub(crate) text: &'a str,
+    pub(crate) errors: Vec<ParseError>,
+    /// The defaults of the request's variables.
+    pub(crate) vars: BTreeMap<String, String>,
+    /// Whether `${...}` counts in the payloads of this step.
+    pub(crate) interpolate: bool,
+    /// The step ids so far, and their places.
+    pub(crate) ids: HashMap<String, Span>,
+    /// The verb of this step, where it has exactly one.
+    verb: Option<&'static Verb>,
+}
+
+impl Checker<'_> {
+    /// Adds a mistake and returns it for label, help and list.
+    pub(crate) fn wrong(
+        &mut self,
+        code: ErrorCode,
+        at: &At,
+        span: &Span,
+        message: String,
+        finish: impl FnOnce(ParseError) -> ParseError,
+    ) {
+        let error = ParseError::new(code, &at.pointer, span, message);
+        self.errors.push(finish(error));
+    }
+
+    fn place(&mut self, place: &'static Place, node: &Node, at: &At) {
+        let keys = place.keys.iter().collect::<Vec<_>>();
+        self.keys(&keys, node, at, &[]);
+        let given = node
+            .entries()
+            .iter()
+            .filter(|entry| place.one_of.contains(&entry.key.as_str()))
+            .collect::<Vec<_>>();
+        let names = place.one_of.iter().map(|key| format!("`{key}`"));
+        match given.as_slice() {
+            [] if !place.one_of.is_empty() => {
+                let message = format!("`{}` needs {}", at.shown, super::shape::either(names));
+                self.wrong(ErrorCode::MissingKey, at, &node.span, message, |error| {
+                    error
+                        .label("which bytes?")
+                        .valid(place.one_of.iter().copied())
+                });
+            }
+            [first, second, ..] => {
+                let message = format!(
+                    "`{}` has both `{}` and `{}`",
+                    at.shown, first.key, second.key
+                );
+                let at = at.key(&second.key);
+                self.wrong(
+                    ErrorCode::ConflictingKeys,
+                    &at,
+                    &second.key_span,
+                    message,
+                    |error| {
+                        error
+                            .label(format!("`{}` says already which bytes", first.key))
+                            .help("keep one of them")
+                    },
+                );
+            }
+            [] | [_] => {}
+        }
+    }
+
+    /// Checks the entries of `node` against `keys`; `skip` names those that were looked at before.
+    fn keys(&mut self, keys: &[&'static Key], node: &Node, at: &At, skip: &[&str]) {
+        for entry in node.entries() {
+            if skip.contains(&entry.key.as_str()) {
+                continue;
+            }
+            match keys.iter().find(|key| key.name == entry.key) {
+                Some(key) => self.value(&key.shape, &entry.node, &at.key(key.name)),
+                None => self.unknown(keys.iter().map(|key| key.name), entry, at),
+            }
+        }
+        for key in keys.iter().filter(|key| key.required) {
+            if node.get(key.name).is_none() {
+                self.missing(key, node, at);
+            }
+        }
+    }
+
+    fn missing(&mut self, key: &Key, node: &Node, at: &At) {
+        let at = at.key(key.name);
+        let help = match key.shape {
+            Shape::Version => {
+                "write `pyro = 1` in TOML, `\"pyro\": 1` in JSON, first of all".to_owned()
+            }
+            Shape::Text(_)
+            | Shape::Flag
+            | Shape::Number(..)
+            | Shape::List(_)
+            | Shape::OneOrMore(_)
+            | Shape::Some(_)
+            | Shape::Map(..)
+            | Shape::SomeMap(..)
+            | Shape::Table(_)
+            | Shape::TextOr(..)
+            | Shape::Command
+            | Shape::Steps
+            | Shape::Expect => format!("set `{}` to {}", key.name, key.shape.wanted()),
+        };
+        let message = format!("{} needs the key `{}`", at.context, at.shown);
+        self.wrong(ErrorCode::MissingKey, &at, &node.span, message, |error| {
+            error.label(format!("no `{}` here", key.name)).help(help)
+        });
+    }
+
+    fn unknown(&mut self, valid: impl Iterator<Item = &'static str>, entry: &Entry, at: &At) {
+        let mut valid = valid.collect::<Vec<_>>();
+        valid.sort_unstable();
+        let near = did_you_mean(&entry.key, valid.iter().copied());
+        let elsewhere = near
+            .is_none()
+            .then(|| self.elsewhere(&entry.key, at))
+            .flatten();
+        let at = at.key(&entry.key);
+        let message = format!("`{}` is not a key of {}", at.shown, at.context);
+        self.wrong(
+            ErrorCode::UnknownKey,
+            &at,
+            &entry.key_span,
+            message,
+            |error| {
+                let error = error.valid(valid);
+                match (near, elsewhere) {
+                    (Some(near), _) => error.label(format!("did you mean `{near}`?")),
+                    (None, Some((label, help))) => error.label(label).help(help),
+                    (None, None) => error.label("unknown key"),
+                }
+            },
+        );
+    }
+
+    /// Where a key that is unknown here would be right: label and help.
+    fn elsewhere(&self, key: &str, at: &At) -> Option<(String, String)> {
+        if !at.shown.is_empty() {
+            return None;
+        }
+        if at.pointer.0.is_empty() {
+            let workspace = super::table::WORKSPACE.keys.iter().any(|k| k.name == key);
+            return workspace.then(|| {
+                let right = format!("workspace.{key}");
+                (
+                    format!("did you mean `{right}`?"),
+                    format!("`{key}` belongs to `workspace`"),
+                )
+            });
+        }
+        let verb = self.verb?;
+        if verb.expectations().any(|k| k.name == key) {
+            let right = format!("expect.{key}");
+            return Some((
+                format!("did you mean `{right}`?"),
+                format!("what must come of a step stands under `expect`: `{right}`"),
+            ));
+        }
+        let owners = VERBS
+            .iter()
+            .filter(|verb| verb.siblings.iter().any(|k| k.name == key))
+            .map(|verb| format!("`{}`", verb.key.name))
+            .collect::<Vec<_>>();
+        (!owners.is_empty()).then(|| {
+            let owners = owners.join(", ");
+            (
+                "not for this verb".to_owned(),
+                format!("`{key}` belongs to {owners}"),
+            )
+        })
+    }
+
+    /// Tells that a value is of another type than its key wants.
+    pub(crate) fn wrong_type(&mut self, wanted: &str, node: &Node, at: &At, help: Option<String>) {
+        let found = node.value.kind();
+        let message = format!("`{}` must be {wanted}, not {found}", at.shown);
+        self.wrong(ErrorCode::WrongType, at, &node.span, message, |error| {
+            let error = error.label(found);
+            match help {
+                Some(help) => error.help(help),
+                None => error,
+            }
+        });
+    }
+
+    pub(crate) fn value(&mut self, shape: &Shape, node: &Node, at: &At) {
+        match (shape, &node.value) {
+            (Shape::Version, Value::Integer(1)) | (Shape::Flag, Value::Flag(_)) => {}
+            (Shape::Version, Value::Integer(_)) => {
+                let message = "this pyro reads version 1 of the format".to_owned();
+                self.wrong(ErrorCode::BadVersion, at, &node.span, message, |error| {
+                    error
+                        .label("unknown version")
+                        .help("write `1`, or use a newer pyro")
+                });
+            }
+            (Shape::Text(kind), Value::Text(text)) => self.text(*kind, text, &node.span, at),
+            (Shape::Number(from, to), Value::Integer(number)) => {
+                if number < from || number > to {
+                    let message = match *to {
+                        i64::MAX => format!("`{}` must be at least {from}", at.shown),
+                        to => format!("`{}` must be from {from} to {to}", at.shown),
+                    };
+                    self.wrong(ErrorCode::OutOfRange, at, &node.span, message, |error| {
+                        error.label("out of range")
+                    });
+                }
+            }
+            (Shape::OneOrMore(_) | Shape::Some(_), Value::List(items)) if items.is_empty() => {
+                self.empty(node, at);
+            }
+            (Shape::List(of) | Shape::OneOrMore(of) | Shape::Some(of), Value::List(items)) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.value(of, item, &at.index(index));
+                }
+            }
+            // One is enough, but what is neither one nor a list is told as such.
+            (Shape::OneOrMore(of), value) if same_type(of, value) => self.value(of, node, at),
+            (Shape::SomeMap(..), Value::Table(entries)) if entries.is_empty() => {
+                self.empty(node, at);
+            }
+            (Shape::Map(kind, of) | Shape::SomeMap(kind, of), Value::Table(entries)) => {
+                self.map(*kind, of, entries, at);
+            }
+            (Shape::Table(place) | Shape::TextOr(_, place), Value::Table(_)) => {
+                self.place(place, node, at);
+            }
+            (Shape::TextOr(kind, _), Value::Text(text)) => self.text(*kind, text, &node.span, at),
+            (Shape::Command, Value::Text(text)) => {
+                self.text(Kind::Argument, text, &node.span, at);
+            }
+            (Shape::Command, Value::List(items)) => self.argv(items, node, at),
+            (Shape::Steps, Value::List(steps)) => {
+                for (index, step) in steps.iter().enumerate() {
+                    self.step(step, index);
+                }
+            }
+            (Shape::Expect, Value::Table(_)) => {
+                let keys = match self.verb {
+                    Some(verb) => verb.expectations().collect::<Vec<_>>(),
+                    None => {
+                        let mut keys = VERBS.iter().flat_map(|v| v.expect).collect::<Vec<_>>();
+                        keys.push(&FAILS);
+                        keys.sort_by_key(|key| key.name);
+                        keys.dedup_by_key(|key| key.name);
+                        keys
+                    }
+                };
+                self.keys(&keys, node, at, &[]);
+            }
+            (Shape::Steps, _) => {
+                let help = "steps are a list: `[[step]]` in TOML, `\"step\": [...]` in JSON";
+                self.wrong_type(&shape.wanted(), node, at, Some(help.to_owned()));
+            }
+            (shape, value) => {
+                let help = self.way_out(shape, value, &node.span);
+                self.wrong_type(&shape.wanted(), node, at, help);
+            }
+        }
+    }
+
+    fn empty(&mut self, node: &Node, at: &At) {
+        let message = format!("`{}` is empty", at.shown);
+        self.wrong(ErrorCode::EmptyList, at, &node.span, message, |error| {
+            error.label("nothing in it")
+        });
+    }
+
+    fn argv(&mut self, items: &[Node], node: &Node, at: &At) {
+        if items.is_empty() {
+            let message = format!("`{}` names no program", at.shown);
+            self.wrong(ErrorCode::EmptyList, at, &node.span, message, |error| {
+                error
+                    .label("an empty list")
+                    .help("a list is a program and its arguments: `[\"ls\", \"-l\"]`")
+            });
+        }
+        for (index, item) in items.iter().enumerate() {
+            let at = at.index(index);
+            if index == 0 && item.as_text() == Some("") {
+                let message = format!("`{}` names no program", at.shown);
+                self.wrong(ErrorCode::BadValue, &at, &item.span, message, |error| {
+                    error.label("empty")
+                });
+            }
+            self.value(&Shape::Text(Kind::Argument), item, &at);
+        }
+    }
+
+    fn map(&mut self, kind: Kind, of: &Shape, entries: &[Entry], at: &At) {
+        let mut paths = HashMap::new();
+        for entry in entries {
+            let here = at.key(&entry.key);
+            self.text(kind, &entry.key, &entry.key_span, &here);
+            // Two spellings of one path.
+            if let (Kind::GuestFile, Ok(path)) = (kind, super::GuestPath::parse(&entry.key))
+                && let Some(first) = paths.insert(path, &entry.key)
+            {
+                let message = format!(
+                    "`{}` and `{}` are the same path",
+                    brief(first),
+                    brief(&entry.key)
+                );
+                self.wrong(
+                    ErrorCode::DuplicateKey,
+                    &here,
+                    &entry.key_span,
+                    message,
+                    |error| error.label("the same path").help("keep one of them"),
+                );
+            }
+            self.value(of, &entry.node, &here);
+        }
+    }
+
+    fn step(&mut self, node: &Node, index: usize) {
+        let mut at = At {
+            pointer: Pointer::step(index),
+            shown: String::new(),
+            context: "a step".to_owned(),
+        };
+        if !matches!(node.value, Value::Table(_)) {
+            let shown = format!("step[{index}]");
+            self.wrong_type("a table", node, &At { shown, ..at }, None);
+            return;
+        }
+        self.interpolate = matches!(
+            node.get("interpolate").map(|node| &node.value),
+            Some(Value::Flag(true))
+        );
+        let verbs = node
+            .entries()
+            .iter()
+            .filter_map(|entry| verb(&entry.key).map(|verb| (verb, entry)))
+            .collect::<Vec<_>>();
+        self.verb = match verbs.as_slice() {
+            [(verb, _)] => Some(verb),
+            _ => None,
+        };
+        match verbs.as_slice() {
+            [(verb, entry)] => {
+                let name = verb.key.name;
+                let article = if name.starts_with('e') { "an" } else { "a" };
+                at.context = format!("{article} `{name}` step");
+                self.value(&verb.key.shape, &entry.node, &at.key(name));
+                let keys = verb.keys().collect::<Vec<_>>();
+                self.keys(&keys, node, &at, &[name]);
+            }
+            [] => self.no_verb(node, &at),
+            several => self.many_verbs(several, node, &at),
+        }
+        self.verb = None;
+    }
+
+    fn no_verb(&mut self, node: &Node, at: &At) {
+        let known = |entry: &&Entry| {
+            COMMON
+                .iter()
+                .chain(VERBS.iter().flat_map(|verb| verb.siblings))
+                .any(|key| key.name == entry.key)
+        };
+        let (known, unknown): (Vec<_>, Vec<_>) = node.entries().iter().partition(known);
+        // A misspelt verb is one mistake, not two.
+        for entry in &unknown {
+            let valid = VERBS
+                .iter()
+                .map(|verb| verb.key.name)
+                .chain(COMMON.iter().map(|key| key.name));
+            self.unknown(valid, entry, at);
+        }
+        if unknown.is_empty() {
+            let message = "this step has no verb".to_owned();
+            self.wrong(ErrorCode::NoVerb, at, &node.span, message, |error| {
+                error
+                    .label("what does it do?")
+                    .help("a step has exactly one verb, such as `exec = [\"ls\"]`")
+                    .valid(VERBS.iter().map(|verb| verb.key.name))
+            });
+        }
+        for entry in known {
+            if let Some(key) = COMMON.iter().find(|key| key.name == entry.key) {
+                self.value(&key.shape, &entry.node, &at.key(key.name));
+            }
+        }
+    }
+
+    fn many_verbs(&mut self, verbs: &[(&'static Verb, &Entry)], node: &Node, at: &At) {
+        let names = verbs
+            .iter()
+            .map(|(verb, _)| format!("`{}`", verb.key.name))
+            .collect::<Vec<_>>();
+        let second = verbs[1].1;
+        let message = format!(
+            "a step has exactly one verb; this one has {}",
+            names.join(" and ")
+        );
+        let here = at.key(&second.key);
+        self.wrong(
+            ErrorCode::TwoVerbs,
+            &here,
+            &second.key_span,
+            message,
+            |error| {
+                error
+                    .label("another verb")
+                    .help("make it a step of its own")
+            },
+        );
+        let mut keys = COMMON.iter().collect::<Vec<_>>();
+        for (verb, entry) in verbs {
+            self.value(&verb.key.shape, &entry.node, &at.key(verb.key.name));
+            keys.extend(verb.siblings);
+        }
+        keys.sort_by_key(|key| key.name);
+        keys.dedup_by_key(|key| key.name);
+        let skip = verbs
+            .iter()
+            .map(|(verb, _)| verb.key.name)
+            .collect::<Vec<_>>();
+        // What one of the verbs needs is not missed before it is clear which verb is meant.
+        keys.retain(|key| !key.required || node.get(key.name).is_some());
+        self.keys(&keys, node, at, &skip);
+    }
+}
+
+/// Whether a value of this type can be meant as one of the shape.
+fn same_type(shape: &Shape, value: &Value) -> bool {
+    matches!(
+        (shape, value),
+        (Shape::Text(_), Value::Text(_)) | (Shape::Number(..), Value::Integer(_))
+    )
+}

@@ -1,0 +1,378 @@
+//! What a text of each kind must look like.
+
+use super::check::{At, Checker, brief};
+use super::reference::substitute;
+use super::shape::{Kind, Shape, either};
+use super::suggest::did_you_mean;
+use super::tree::{Span, Value};
+use super::{Digest, Duration, ErrorCode, GuestPath, Signal, Size, StepId};
+use base64::Engine as _;
+
+/// What a regular expression may take when it is compiled.
+const REGEX_BYTES: usize = 1 << 20;
+
+impl Checker<'_> {
+    /// Checks a text of a kind, with the defaults of the variables in it.
+    pub(crate) fn text(&mut self, kind: Kind, text: &str, span: &Span, at: &At) {
+        let substituted;
+        let mut text = text;
+        if kind.interpolates(self.interpolate) {
+            match substitute(text, &self.vars) {
+                Ok(result) => substituted = result,
+                Err(dangling) => {
+                    for reference in dangling {
+                        let span = self.narrow(&text[reference.range], span);
+                        self.wrong(
+                            ErrorCode::BadReference,
+                            at,
+                            &span,
+                            reference.message,
+                            |error| {
+                                error
+                                    .label(reference.label)
+                                    .help(reference.help)
+                                    .valid(reference.valid)
+                            },
+                        );
+                    }
+                    return;
+                }
+            }
+            text = &substituted;
+        }
+        if let Err(wrong) = check(kind, text) {
+            let message = match wrong.because {
+                Some(because) => format!("`{}` {because}", at.shown),
+                None => format!(
+                    "`{}` must be {}, not `{}`",
+                    at.shown,
+                    kind.wanted(),
+                    brief(text)
+                ),
+            };
+            self.wrong(wrong.code, at, span, message, |mut error| {
+                error.label = wrong.label;
+                error.help = wrong.help;
+                error.valid_here = wrong.valid;
+                error
+            });
+        }
+        if kind == Kind::StepId {
+            self.unique(text, span, at);
+        }
+    }
+
+    /// The place of `part` in the text at `span`, where it stands there as it is.
+    fn narrow(&self, part: &str, span: &Span) -> Span {
+        let source = self.text.get(span.clone()).unwrap_or_default();
+        source.find(part).map_or_else(
+            || span.clone(),
+            |offset| span.start + offset..span.start + offset + part.len(),
+        )
+    }
+
+    fn unique(&mut self, id: &str, span: &Span, at: &At) {
+        let Some(first) = self.ids.get(id).cloned() else {
+            self.ids.insert(id.to_owned(), span.clone());
+            return;
+        };
+        let label = match self.text.get(..first.start) {
+            Some(before) if !self.text.is_empty() => {
+                format!("first used on line {}", before.matches('\n').count() + 1)
+            }
+            _ => "used before".to_owned(),
+        };
+        let message = format!("two steps have the id `{}`", brief(id));
+        self.wrong(ErrorCode::DuplicateId, at, span, message, |error| {
+            error
+                .label(label)
+                .help("give each step an id of its own, or none")
+        });
+    }
+
+    /// One thing to try where a value is of the wrong type.
+    pub(crate) fn way_out(&self, shape: &Shape, value: &Value, span: &Span) -> Option<String> {
+        let kind = match shape {
+            Shape::Text(kind) | Shape::TextOr(kind, _) => Some(*kind),
+            Shape::Version
+            | Shape::Flag
+            | Shape::Number(..)
+            | Shape::List(_)
+            | Shape::OneOrMore(_)
+            | Shape::Some(_)
+            | Shape::Map(..)
+            | Shape::SomeMap(..)
+            | Shape::Table(_)
+            | Shape::Command
+            | Shape::Steps
+            | Shape::Expect => None,
+        };
+        let octal = |number: &i64| {
+            let text = number.to_string();
+            let raw = self.text.get(span.clone()).unwrap_or_default();
+            let as_written = !raw.starts_with("0o") && text.bytes().all(|c| c < b'8');
+            let digits = if as_written {
+                text
+            } else {
+                format!("{number:o}")
+            };
+            format!("modes are text: write `\"{digits:0>4}\"`")
+        };
+        match (kind, value) {
+            (_, Value::Null) => Some("leave the key out".into()),
+            (_, Value::Date(raw)) => {
+                Some(format!("there are no dates here: write text, `\"{raw}\"`"))
+            }
+            (Some(Kind::Duration), Value::Integer(number)) => Some(format!(
+                "durations are text with a unit: write `\"{number}s\"`"
+            )),
+            (Some(Kind::Duration), Value::Float(_)) => {
+                Some("durations are text, a whole number and a unit: write `\"1500ms\"`".into())
+            }
+            (Some(Kind::Size), Value::Integer(number)) => Some(format!(
+                "sizes are text with a unit: write `\"{number}MiB\"`, or B, KiB, GiB"
+            )),
+            (Some(Kind::Size), Value::Float(_)) => {
+                Some("sizes are text, a whole number and a unit: write `\"1536MiB\"`".into())
+            }
+            (Some(Kind::Mode), Value::Integer(number)) => Some(octal(number)),
+            (_, Value::Float(_)) => {
+                Some("there are no fractions here: write a whole number, or text in quotes".into())
+            }
+            (Some(_), Value::Integer(number)) => Some(format!("write `\"{number}\"`")),
+            (Some(_), Value::Flag(flag)) => Some(format!("write `\"{flag}\"`")),
+            (_, Value::Text(text))
+                if matches!(shape, Shape::Flag | Shape::Number(..) | Shape::Version) =>
+            {
+                Some(format!("write `{}` without quotes", brief(text)))
+                    .filter(|_| text.parse::<i64>().is_ok() || text.parse::<bool>().is_ok())
+            }
+            (_, Value::Text(text)) if matches!(shape, Shape::List(_) | Shape::Some(_)) => {
+                Some(format!("write `[\"{}\"]`", brief(text)))
+            }
+            (
+                _,
+                Value::Text(_)
+                | Value::Flag(_)
+                | Value::Integer(_)
+                | Value::List(_)
+                | Value::Table(_),
+            ) => None,
+        }
+    }
+}
+
+/// What is wrong with a text.
+#[derive(Debug)]
+pub(crate) struct Wrong {
+    pub(crate) code: ErrorCode,
+    /// Follows the name of the key; without it, the text is simply not what the key wants.
+    pub(crate) because: Option<String>,
+    label: String,
+    help: Option<String>,
+    valid: Vec<String>,
+}
+
+impl Wrong {
+    fn new(code: ErrorCode, label: &str) -> Self {
+        Self {
+            code,
+            because: None,
+            label: label.to_owned(),
+            help: None,
+            valid: Vec::new(),
+        }
+    }
+    fn because(self, because: impl Into<String>) -> Self {
+        Self {
+            because: Some(because.into()),
+            ..self
+        }
+    }
+    fn help(self, help: impl Into<String>) -> Self {
+        Self {
+            help: Some(help.into()),
+            ..self
+        }
+    }
+}
+
+/// Checks a text in which nothing is left to be replaced.
+pub(crate) fn check(kind: Kind, text: &str) -> Result<(), Wrong> {
+    match kind {
+        Kind::Prose | Kind::VarValue | Kind::Payload | Kind::Expected => Ok(()),
+        Kind::Argument => no_nul(text),
+        Kind::Regex => regex(text).map(|_| ()).map_err(|reason| {
+            Wrong::new(ErrorCode::BadRegex, &reason).because("is no regular expression")
+                .help("to find the text as it is, use `contains`")
+        }),
+        Kind::HostPath => not_empty(text).and_then(|()| no_nul(text)),
+        Kind::Environment => environment(text),
+        Kind::Cwd => not_empty(text).and_then(|()| no_nul(text)).and_then(|()| {
+            if text.starts_with('/') {
+                return Ok(());
+            }
+            guest_path(text).map(|_| ())
+        }),
+        Kind::GuestPath => guest_path(text).map(|_| ()),
+        Kind::GuestFile => match guest_path(text)?.is_root() {
+            true => Err(Wrong::new(ErrorCode::BadPath, "the whole workspace")
+                .because("names `/workspace` itself, not a path in it")),
+            false => Ok(()),
+        },
+        Kind::Glob => not_empty(text),
+        Kind::Duration => match Duration::parse(text) {
+            Ok(duration) if duration.as_millis() == 0 => {
+                Err(Wrong::new(ErrorCode::BadDuration, "no time at all")
+                    .because("must be more than 0"))
+            }
+            Ok(_) => Ok(()),
+            Err(near) => Err(Wrong::new(ErrorCode::BadDuration, &meant(near.as_deref()))
+                .help("a duration is a whole number and `ms`, `s`, `m`, `h` or `d`")),
+        },
+        Kind::Size => match Size::parse(text) {
+            Ok(size) if size.as_bytes() == 0 => {
+                Err(Wrong::new(ErrorCode::BadSize, "nothing at all").because("must be more than 0"))
+            }
+            Ok(_) => Ok(()),
+            Err(near) => Err(Wrong::new(ErrorCode::BadSize, &meant(near.as_deref()))
+                .help("a size is a whole number and `B`, `KiB`, `MiB` or `GiB`")),
+        },
+        Kind::Digest => match Digest::parse(text) {
+            Some(_) => Ok(()),
+            None => Err(Wrong::new(ErrorCode::BadDigest, "not a digest")
+                .help("a digest is `sha256:` and 64 hex digits, as `sha256sum FILE` prints them")),
+        },
+        Kind::Mode => mode(text).map(|_| ()),
+        Kind::Base64 => match base64::engine::general_purpose::STANDARD.decode(text) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Wrong::new(ErrorCode::BadBase64, &error.to_string().to_lowercase())
+                .because("is not base64")
+                .help("`base64 -w0 FILE` prints it")),
+        },
+        Kind::StepId => match StepId::parse(text) {
+            Some(_) => Ok(()),
+            None => Err(Wrong::new(ErrorCode::BadId, "not a step id").help(
+                "an id is a small letter, then small letters, digits, `_` or `-`, at most 64 in all",
+            )),
+        },
+        Kind::Signal => match Signal::parse(text) {
+            Some(_) => Ok(()),
+            None => Err(word(text, &Signal::ALL.map(|signal| signal.name))),
+        },
+        Kind::Word(words) => match words.contains(&text) {
+            true => Ok(()),
+            false => Err(word(text, words)),
+        },
+        Kind::VarName => name(text, "-"),
+        Kind::EnvName => match text {
+            "" => name(text, ""),
+            _ if text.contains(['=', '\0']) => name(text, ""),
+            _ => Ok(()),
+        },
+    }
+}
+
+/// Compiles a regular expression as the expectations do; `Err` is the reason in a few words.
+pub(crate) fn regex(pattern: &str) -> Result<regex::bytes::Regex, String> {
+    regex::bytes::RegexBuilder::new(pattern)
+        .size_limit(REGEX_BYTES)
+        .build()
+        .map_err(|error| {
+            let text = error.to_string();
+            if text.contains("size limit") {
+                return "too large when compiled".to_owned();
+            }
+            let reason = text.rsplit("error: ").next().unwrap_or_default();
+            reason.lines().next().unwrap_or_default().to_owned()
+        })
+}
+
+/// Reads three or four octal digits; only the nine permission bits are taken.
+pub(crate) fn mode(text: &str) -> Result<u32, Wrong> {
+    let octal = matches!(text.len(), 3 | 4) && text.bytes().all(|c| (b'0'..b'8').contains(&c));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|_| octal);
+    match mode {
+        None => Err(Wrong::new(ErrorCode::BadMode, "not a mode")
+            .help("a mode is three or four octal digits: `\"0644\"`, `\"755\"`")),
+        Some(mode) if mode > 0o777 => Err(Wrong::new(ErrorCode::BadMode, "refused")
+            .because("has the setuid, setgid or sticky bit")
+            .help(format!("write `\"{:04o}\"`", mode & 0o777))),
+        Some(mode) => Ok(mode),
+    }
+}
+
+fn environment(text: &str) -> Result<(), Wrong> {
+    if text == "host" {
+        return Ok(());
+    }
+    let wrong = |label: &str| {
+        let mut wrong = Wrong::new(ErrorCode::BadValue, label);
+        wrong.valid = vec!["host".into(), "dir:PATH".into()];
+        wrong
+    };
+    match text.strip_prefix("dir:") {
+        Some("") => Err(wrong("no path").because("names no directory after `dir:`")),
+        Some(path) => no_nul(path),
+        None => Err(wrong("not an environment")),
+    }
+}
+
+fn guest_path(text: &str) -> Result<GuestPath, Wrong> {
+    GuestPath::parse(text).map_err(|error| {
+        Wrong::new(ErrorCode::BadPath, "not a path in the workspace")
+            .because(error.to_string())
+            .help("paths are relative to `/workspace` and stay in it")
+    })
+}
+
+fn not_empty(text: &str) -> Result<(), Wrong> {
+    if text.is_empty() {
+        return Err(Wrong::new(ErrorCode::BadPath, "empty").because("is empty"));
+    }
+    Ok(())
+}
+
+fn no_nul(text: &str) -> Result<(), Wrong> {
+    if text.contains('\0') {
+        return Err(Wrong::new(ErrorCode::NulByte, "a NUL byte")
+            .because("has a NUL byte, which no program could receive"));
+    }
+    Ok(())
+}
+
+fn name(text: &str, more: &str) -> Result<(), Wrong> {
+    let first = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let rest = text
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || c == '_' || more.contains(c));
+    if first && rest {
+        return Ok(());
+    }
+    let more = if more.is_empty() { "" } else { " or `-`" };
+    Err(Wrong::new(ErrorCode::BadName, "not a name")
+        .because("is not the name of a variable")
+        .help(format!(
+            "a name is a letter, then letters, digits, `_`{more}"
+        )))
+}
+
+fn word(text: &str, words: &[&'static str]) -> Wrong {
+    let label = match did_you_mean(text, words.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!(
+            "not {}",
+            either(words.iter().take(4).map(|word| format!("`{word}`")))
+        ),
+    };
+    let mut wrong = Wrong::new(ErrorCode::BadValue, &label);
+    wrong.valid = words.iter().map(ToString::to_string).collect();
+    wrong
+}
+
+fn meant(near: Option<&str>) -> String {
+    near.map_or_else(
+        || "not understood".to_owned(),
+        |near| format!("did you mean `{near}`?"),
+    )
+}

@@ -1,0 +1,160 @@
+//! TOML text into the tree.
+
+use super::tree::{Entry, Node, Span, Value};
+use super::{ErrorCode, ParseError, Pointer};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// The tree, unless the text has no usable one, and what was wrong.
+pub(crate) fn read(text: &str) -> (Option<Node>, Vec<ParseError>) {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let tree = Node {
+        value: Value::Table(entries(table.get_ref(), text)),
+        span: 0..0,
+    };
+    let mut usable = true;
+    let mut found = Vec::new();
+    let mut last_line = None;
+    for error in errors {
+        let span = error.span().unwrap_or(0..0);
+        let key = text.get(span.clone()).unwrap_or_default();
+        if error.message().starts_with("duplicate key") {
+            found.push(duplicate(&tree, text, key, &span));
+            continue;
+        }
+        usable = false;
+        let code = if error.message().contains("recurs") {
+            ErrorCode::TooDeep
+        } else {
+            ErrorCode::Syntax
+        };
+        // The parser recovers and goes on; what it finds behind a mistake in the same line is noise.
+        let line = text[..span.start.min(text.len())].matches('\n').count();
+        if last_line.replace(line) != Some(line) {
+            found.push(ParseError::new(
+                code,
+                &Pointer::default(),
+                &span,
+                format!("this is not TOML: {}", error.message()),
+            ));
+        }
+    }
+    (usable.then_some(tree), found)
+}
+
+fn entries(table: &DeTable<'_>, text: &str) -> Vec<Entry> {
+    table
+        .iter()
+        .map(|(key, value)| Entry {
+            key: key.get_ref().to_string(),
+            key_span: key.span(),
+            node: node(value, text),
+        })
+        .collect()
+}
+
+fn node(value: &Spanned<DeValue<'_>>, text: &str) -> Node {
+    let span = value.span();
+    let raw = || text.get(span.clone()).unwrap_or_default().to_owned();
+    let value = match value.get_ref() {
+        DeValue::String(string) => Value::Text(string.to_string()),
+        DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
+            Ok(integer) => Value::Integer(integer),
+            Err(_) => Value::Float(raw()),
+        },
+        DeValue::Float(_) => Value::Float(raw()),
+        DeValue::Boolean(flag) => Value::Flag(*flag),
+        DeValue::Datetime(_) => Value::Date(raw()),
+        DeValue::Array(array) => {
+            Value::List(array.iter().map(|element| node(element, text)).collect())
+        }
+        DeValue::Table(table) => Value::Table(entries(table, text)),
+    };
+    Node { value, span }
+}
+
+/// A key that was set before. The parser tells only where the second one stands.
+fn duplicate(tree: &Node, text: &str, key: &str, span: &Span) -> ParseError {
+    let line_start = text[..span.start]
+        .rfind('\n')
+        .map_or(0, |newline| newline + 1);
+    let line = &text[line_start..span.end];
+    let line = line.trim_start().trim_start_matches('[');
+    // `expect.stdout.contains`: the path as this line spells it, else the key alone.
+    let path = path_of(line).or_else(|| path_of(key)).unwrap_or_default();
+    let mut best = None;
+    first_before(tree, &Pointer::default(), &path, span.start, &mut best);
+    let (pointer, first) = best.unwrap_or_default();
+    let first_line = text[..first].matches('\n').count() + 1;
+    let key = path.last().map_or(key, String::as_str);
+    duplicate_key(key, &pointer, span, first_line)
+}
+
+/// The same words for both syntaxes.
+pub(crate) fn duplicate_key(
+    key: &str,
+    pointer: &Pointer,
+    span: &Span,
+    first_line: usize,
+) -> ParseError {
+    ParseError::new(
+        ErrorCode::DuplicateKey,
+        pointer,
+        span,
+        format!("`{key}` is given twice"),
+    )
+    .label(format!("first given on line {first_line}"))
+    .help("keep one of them")
+}
+
+fn path_of(dotted: &str) -> Option<Vec<String>> {
+    let text = format!("{dotted} = 0");
+    let table = DeTable::parse(&text).ok()?.into_inner();
+    let mut path = Vec::new();
+    let mut level = &table;
+    while let Some((key, value)) = level.iter().next() {
+        path.push(key.get_ref().to_string());
+        match value.get_ref() {
+            DeValue::Table(table) => level = table,
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_) => break,
+        }
+    }
+    (!path.is_empty()).then_some(path)
+}
+
+/// The last key before `limit` whose path ends with `path`.
+fn first_before(
+    node: &Node,
+    at: &Pointer,
+    path: &[String],
+    limit: usize,
+    best: &mut Option<(Pointer, usize)>,
+) {
+    for entry in node.entries() {
+        let here = at.at(&entry.key);
+        if entry.key_span.start < limit
+            && ends_with(&here, path)
+            && best
+                .as_ref()
+                .is_none_or(|(_, start)| entry.key_span.start >= *start)
+        {
+            *best = Some((here.clone(), entry.key_span.start));
+        }
+        first_before(&entry.node, &here, path, limit, best);
+    }
+    for (index, element) in node.elements().iter().enumerate() {
+        first_before(element, &at.at(index), path, limit, best);
+    }
+}
+
+fn ends_with(pointer: &Pointer, path: &[String]) -> bool {
+    let tail = path
+        .iter()
+        .fold(Pointer::default(), |tail, key| tail.at(key));
+    pointer.0.ends_with(&tail.0)
+}

@@ -1,0 +1,304 @@
+//! The table of verbs: every key of the document, said once.
+//!
+//! Validation, the lists of what is valid at a place and the reference all derive from it. A key that is not
+//! built yet is not here.
+
+use super::shape::{Key, Kind, Place, Shape, Verb};
+use Shape::{
+    Command, Expect, Flag, List, Map, Number, OneOrMore, Some as NotEmpty, SomeMap, Steps, Table,
+    Text, TextOr, Version,
+};
+
+/// The whole document.
+pub(crate) static REQUEST: Place = Place {
+    doc: "One file says the whole interaction with a workspace.",
+    keys: &[
+        Key::new("pyro", Version, "The version of the format.").required(),
+        Key::new(
+            "$schema",
+            Text(Kind::Prose),
+            "The JSON Schema of the document, for editors; not read.",
+        ),
+        Key::new("name", Text(Kind::Prose), "What the request is called."),
+        Key::new("description", Text(Kind::Prose), "What the request is for."),
+        Key::new(
+            "vars",
+            Map(Kind::VarName, &Text(Kind::VarValue)),
+            "Variables and their defaults: `${vars.NAME}` is replaced by the value, which `--var NAME=VALUE` overrides.",
+        ),
+        Key::new("workspace", Table(&WORKSPACE), "The workspace to make.")
+            .default("an empty one on the host's programs"),
+        Key::new("step", Steps, "The steps, in the order they run."),
+    ],
+    one_of: &[],
+};
+
+/// `workspace`.
+pub(crate) static WORKSPACE: Place = Place {
+    doc: "What the steps find.",
+    keys: &[
+        Key::new(
+            "environment",
+            Text(Kind::Environment),
+            "Where programs come from: `host` shows the host's own, read-only; `dir:PATH` is an unpacked root file system on the host.",
+        )
+        .default("`host`"),
+        Key::new(
+            "machine",
+            Text(Kind::Word(&["auto", "namespace"])),
+            "The kind of sandbox; `auto` is the strongest that works here.",
+        )
+        .default("`auto`"),
+        Key::new(
+            "seed",
+            Text(Kind::HostPath),
+            "A host directory that `/workspace` is filled from, relative to the request file.",
+        )
+        .default("`/workspace` is empty"),
+        Key::new(
+            "expose",
+            List(&Text(Kind::HostPath)),
+            "Host paths shown read-only at the same place; `~/` is your home.",
+        )
+        .default("none"),
+        Key::new("memory", Text(Kind::Size), "Memory of all processes together.").default("no limit"),
+        Key::new("disk", Text(Kind::Size), "What the workspace may add to the disk.").default("no limit"),
+        Key::new(
+            "processes",
+            Number(1, 4_194_304),
+            "Processes and threads at the same time.",
+        )
+        .default("no limit"),
+    ],
+    one_of: &[],
+};
+
+/// What any step may have.
+pub(crate) static COMMON: &[Key] = &[
+    Key::new(
+        "id",
+        Text(Kind::StepId),
+        "The step's name, unique in the request: `[a-z][a-z0-9_-]{0,63}`.",
+    )
+    .default("its number"),
+    Key::new(
+        "expect",
+        Expect,
+        "What must come of the step; every expectation that fails is reported.",
+    ),
+    Key::new(
+        "always",
+        Flag,
+        "Whether the step runs after an earlier failure too.",
+    )
+    .default("`false`"),
+    Key::new(
+        "interpolate",
+        Flag,
+        "Whether `${...}` counts in the text of `write`, `patch` and `stdin` as well.",
+    )
+    .default("`false`"),
+];
+
+/// What may be expected of any step.
+pub(crate) static FAILS: Key = Key::new(
+    "fails",
+    Flag,
+    "pyro must refuse the step; for `exec`, the program must not start.",
+)
+.default("`false`");
+
+/// Bytes that are not given as text.
+static CONTENT: Place = Place {
+    doc: "Bytes from elsewhere.",
+    keys: &[FROM, BASE64],
+    one_of: &["from", "base64"],
+};
+
+const FROM: Key = Key::new(
+    "from",
+    Text(Kind::HostPath),
+    "A host file, relative to the request file.",
+);
+const BASE64: Key = Key::new(
+    "base64",
+    Text(Kind::Base64),
+    "Bytes that are not text, in base64.",
+);
+
+/// One file of `write`.
+static FILE: Place = Place {
+    doc: "A file of `write`.",
+    keys: &[
+        Key::new("text", Text(Kind::Payload), "What the file holds, as text."),
+        FROM,
+        BASE64,
+        Key::new(
+            "mode",
+            Text(Kind::Mode),
+            "Permission bits, as text in octal: `\"0755\"`.",
+        )
+        .default("that of the file replaced, else `\"0644\"`"),
+    ],
+    one_of: &["text", "from", "base64"],
+};
+
+/// What may be expected of a text.
+pub(crate) static TEXT_EXPECT: Place = Place {
+    doc: "What must hold of a text. Exact: nothing is trimmed.",
+    keys: &[
+        Key::new("equals", TextOr(Kind::Expected, &CONTENT), "It is this."),
+        Key::new(
+            "contains",
+            OneOrMore(&Text(Kind::Expected)),
+            "All of these are in it.",
+        ),
+        Key::new(
+            "matches",
+            OneOrMore(&Text(Kind::Regex)),
+            "Each of these regular expressions is found in it, at any place.",
+        ),
+        Key::new("lines", Number(0, i64::MAX), "It has this many lines."),
+        Key::new("empty", Flag, "It is empty, or is not."),
+    ],
+    one_of: &[],
+};
+
+/// The verbs, in the order of the reference.
+pub(crate) static VERBS: &[Verb] = &[
+    Verb {
+        key: Key::new(
+            "exec",
+            Command,
+            "Runs a program: a list is the program and its arguments, without a shell; text is a line for `/bin/sh -c`.",
+        ),
+        siblings: &[
+            Key::new("cwd", Text(Kind::Cwd), "The directory it runs in.").default("`/workspace`"),
+            Key::new(
+                "env",
+                Map(Kind::EnvName, &Text(Kind::Argument)),
+                "Added to the workspace's environment.",
+            ),
+            Key::new("stdin", TextOr(Kind::Payload, &CONTENT), "Standard input.").default("`/dev/null`"),
+            Key::new(
+                "timeout",
+                Text(Kind::Duration),
+                "After this long the program and all it started are ended.",
+            )
+            .default("`10m`"),
+            Key::new(
+                "max_output",
+                Text(Kind::Size),
+                "How much of each output stream the receipt keeps, half from its head and half from its tail.",
+            ),
+        ],
+        expect: &[
+            Key::new("exit", OneOrMore(&Number(0, 255)), "The exit codes that are right.")
+                .default("`0`, unless `timed_out`, `signal` or `fails` is expected"),
+            Key::new("stdout", Table(&TEXT_EXPECT), "Standard output."),
+            Key::new("stderr", Table(&TEXT_EXPECT), "Standard error."),
+            Key::new("timed_out", Flag, "It is ended by `timeout`, or is not."),
+            Key::new("signal", Text(Kind::Signal), "It is ended by this signal: `TERM`, `KILL`, `SEGV`..."),
+            Key::new("duration_under", Text(Kind::Duration), "It takes less than this."),
+        ],
+    },
+    Verb {
+        key: Key::new(
+            "write",
+            SomeMap(Kind::GuestFile, &TextOr(Kind::Payload, &FILE)),
+            "Writes files, all of them or none; directories on the way are made.",
+        ),
+        siblings: &[],
+        expect: &[],
+    },
+    Verb {
+        key: Key::new(
+            "patch",
+            TextOr(Kind::Payload, &CONTENT),
+            "Applies a unified diff, all files or none.",
+        ),
+        siblings: &[
+            Key::new(
+                "match",
+                Text(Kind::Word(&["unique", "exact"])),
+                "Where hunks may land: `unique` is at the stated line or else the only place where they fit, `exact` is at the stated line.",
+            )
+            .default("`unique`"),
+            Key::new(
+                "base",
+                Map(Kind::GuestFile, &Text(Kind::Digest)),
+                "What files must be beforehand: PATH = `sha256:` and 64 hex digits.",
+            ),
+        ],
+        expect: &[],
+    },
+    Verb {
+        key: Key::new(
+            "delete",
+            NotEmpty(&Text(Kind::GuestFile)),
+            "Deletes files, links or whole directories, all of them or none.",
+        ),
+        siblings: &[
+            Key::new(
+                "missing",
+                Text(Kind::Word(&["error", "ignore"])),
+                "What to do about a path that is not there.",
+            )
+            .default("`error`"),
+        ],
+        expect: &[],
+    },
+    Verb {
+        key: Key::new("read", OneOrMore(&Text(Kind::GuestFile)), "Reads files into the receipt."),
+        siblings: &[
+            Key::new("max_bytes", Text(Kind::Size), "How much of each file is read.").default("`64KiB`"),
+        ],
+        expect: &[Key::new("content", Table(&TEXT_EXPECT), "What was read.")],
+    },
+    Verb {
+        key: Key::new("list", Text(Kind::GuestPath), "Lists a directory."),
+        siblings: &[Key::new("recursive", Flag, "Whether to descend.").default("`false`")],
+        expect: &[Key::new("text", Table(&TEXT_EXPECT), "The listing, one path a line.")],
+    },
+    Verb {
+        key: Key::new(
+            "diff",
+            Text(Kind::Word(&["baseline"])),
+            "Shows what changed since the workspace was filled.",
+        ),
+        siblings: &[
+            Key::new("exclude", List(&Text(Kind::Glob)), "Gitignore patterns of paths to leave out.")
+                .default("none"),
+        ],
+        expect: &[Key::new("text", Table(&TEXT_EXPECT), "The differences, as a unified diff.")],
+    },
+    Verb {
+        key: Key::new("export", Text(Kind::GuestPath), "Copies a file or directory to the host."),
+        siblings: &[
+            Key::new(
+                "to",
+                Text(Kind::HostPath),
+                "The host path it becomes, relative to the request file.",
+            )
+            .required(),
+            Key::new("overwrite", Flag, "Whether an existing host path is replaced.").default("`false`"),
+        ],
+        expect: &[],
+    },
+];
+
+/// The verb of that name.
+pub(crate) fn verb(name: &str) -> Option<&'static Verb> {
+    VERBS.iter().find(|verb| verb.key.name == name)
+}
+
+impl Verb {
+    /// The keys that may stand in a step of this verb, besides the verb.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &'static Key> + use<> {
+        self.siblings.iter().chain(COMMON)
+    }
+    /// The keys of `expect` for this verb.
+    pub(crate) fn expectations(&self) -> impl Iterator<Item = &'static Key> + use<> {
+        self.expect.iter().chain([&FAILS])
+    }
+}

@@ -1,0 +1,3 @@
+//! Integration tests, in one binary: the way a reader would check.
+
+mod parse;
