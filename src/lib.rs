@@ -4,6 +4,7 @@ pub mod execute;
 pub mod machine;
 pub mod patch;
 pub mod plan;
+pub mod preflight;
 pub mod receipt;
 pub mod render;
 pub mod request;

@@ -1,13 +1,42 @@
 //! What will happen: a pure function from a request and the facts to a plan, or to all problems at once.
 //!
+//! ```text
+//!  Request --.                                  .--> Plan --describe--> text for people
+//!            +--> plan: each step in order -----|      `----to_json---> data
+//!  Facts ----'      `-- tree: /workspace        `--> Problems
+//!                       as it is expected
+//! ```
+//!
 //! The plan leaves nothing to choose: every default is filled in, every path resolved, every patch parsed. It
 //! starts nothing and has no clock, so the same inputs give the same bytes.
 
+mod describe;
+mod draft;
+mod exec;
+mod expect;
+mod export;
+mod files;
+mod json;
+mod limits;
 mod model;
+mod patching;
+mod planner;
+mod problem;
+mod summary;
+mod text;
+mod tree;
+mod workspace;
 
+pub use describe::{Style, describe};
+pub use json::to_json;
 pub use model::{
     Certainty, Enforcement, HostWrite, LeftOut, Plan, PlannedAction, PlannedDelete, PlannedDiff,
-    PlannedEnvironment, PlannedExec, PlannedExport, PlannedLimit, PlannedList, PlannedPatch,
-    PlannedRead, PlannedSeed, PlannedStep, PlannedText, PlannedWorkspace, PlannedWrite,
-    PlannedWriteFile, Reach, TextCheck,
+    PlannedEnvironment, PlannedExec, PlannedExport, PlannedLimit, PlannedList, PlannedMachine,
+    PlannedPatch, PlannedRead, PlannedRefusal, PlannedSeed, PlannedStep, PlannedText,
+    PlannedWorkspace, PlannedWrite, PlannedWriteFile, Reach, TextCheck,
 };
+pub use planner::plan;
+pub use problem::{Problem, ProblemCode, Problems};
+
+#[cfg(test)]
+mod tests;

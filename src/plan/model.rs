@@ -1,5 +1,6 @@
 //! The plan as types. Nothing in it is optional because nobody decided.
 
+use super::Problem;
 use crate::patch;
 use crate::request::{
     Digest, Duration, GuestPath, Missing, Overwrite, PatchMatch, Pointer, Signal, Size, StepId,
@@ -26,7 +27,16 @@ pub struct Plan {
     pub workspace: PlannedWorkspace,
     /// In the order they run.
     pub steps: Vec<PlannedStep>,
-    /// What outside the workspace is touched.
+    /// A step that must be refused and is, before anything is sent (a patch text that is no patch).
+#[derive(Debug, Clone)]
+pub struct PlannedRefusal {
+    /// As the document spells it.
+    pub verb: &'static str,
+    /// Why; never empty.
+    pub reasons: Vec<Problem>,
+}
+
+/// What outside the workspace is touched.
     pub reach: Reach,
 }
 
@@ -35,6 +45,10 @@ pub struct Plan {
 pub struct PlannedWorkspace {
     /// The system tree.
     pub environment: PlannedEnvironment,
+    /// As the request says it: `host`, `dir:PATH`.
+    pub environment_shown: String,
+    /// The kind of machine.
+    pub machine: PlannedMachine,
     /// Why this machine, in words, where the request left the choice (`auto: host needs namespaces`).
     pub machine_note: Option<String>,
     /// What fills `/workspace`; an empty one otherwise.
@@ -47,6 +61,24 @@ pub struct PlannedWorkspace {
     pub limits_shown: Vec<PlannedLimit>,
     /// Of the sandbox.
     pub hostname: String,
+    /// For people: what is short, unusual or assumed.
+    pub notes: Vec<String>,
+}
+
+/// The kind of machine, decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlannedMachine {
+    /// Linux namespaces.
+    Namespace,
+}
+
+impl PlannedMachine {
+    /// As the document spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Namespace => "namespace",
+        }
+    }
 }
 
 /// The system tree.
@@ -167,6 +199,8 @@ pub enum PlannedAction {
     Diff(PlannedDiff),
     /// Copies something to the host.
     Export(PlannedExport),
+    /// Is refused already, as the request expects: there is nothing to send.
+    Refused(PlannedRefusal),
 }
 
 impl PlannedAction {
@@ -181,6 +215,7 @@ impl PlannedAction {
             Self::List(_) => "list",
             Self::Diff(_) => "diff",
             Self::Export(_) => "export",
+            Self::Refused(refusal) => refusal.verb,
         }
     }
 }

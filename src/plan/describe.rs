@@ -1,0 +1,320 @@
+//! The plan for people: what a reviewer has to see before saying yes. Byte-stable; no raw control character.
+
+use super::summary::{self, HOST_WRITE};
+use super::text::{bytes, count, escape, escape_line, grouped};
+use super::{Certainty, Enforcement, Plan, PlannedAction, PlannedStep, PlannedWorkspace};
+
+/// How many lines of diff a step may take.
+const MAX_LINES: usize = 200;
+/// How many paths that are left out of the seed are named.
+const MAX_LEFT_OUT: usize = 8;
+
+/// How the text looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Text and nothing else.
+    Plain,
+    /// With ANSI colours.
+    Colour,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Paint {
+    Bold,
+    Dim,
+    Red,
+    Green,
+    Yellow,
+    Cyan,
+}
+
+impl Style {
+    fn paint(self, paint: Paint, text: &str) -> String {
+        let code = match paint {
+            Paint::Bold => "1",
+            Paint::Dim => "2",
+            Paint::Red => "31",
+            Paint::Green => "32",
+            Paint::Yellow => "1;33",
+            Paint::Cyan => "36",
+        };
+        match self {
+            Self::Plain => text.to_owned(),
+            Self::Colour => format!("\x1b[{code}m{text}\x1b[0m"),
+        }
+    }
+}
+
+/// The plan as text.
+pub fn describe(plan: &Plan, style: Style) -> String {
+    let mut page = Page {
+        out: String::new(),
+        style,
+    };
+    page.header(plan);
+    let width = |of: fn(&PlannedStep) -> usize| plan.steps.iter().map(of).max().unwrap_or(0);
+    let columns = Columns {
+        number: plan.steps.len().to_string().len().max(2),
+        id: width(|step| step.id.as_ref().map_or(0, |id| id.as_str().len())),
+        verb: width(|step| step.action.verb().len()),
+    };
+    page.line("");
+    for step in &plan.steps {
+        page.step(plan, step, &columns);
+    }
+    if plan.steps.is_empty() {
+        page.line("no steps: the workspace is made, and nothing is done in it");
+    }
+    page.line("");
+    let reach = &plan.reach;
+    page.field(
+        "reach",
+        &format!(
+            "host reads {} · host writes {} · exposed {} · network off",
+            grouped(reach.host_reads),
+            reach.host_writes.len(),
+            reach.exposed.len()
+        ),
+    );
+    page.out
+}
+
+struct Columns {
+    number: usize,
+    id: usize,
+    verb: usize,
+}
+
+struct Page {
+    out: String,
+    style: Style,
+}
+
+impl Page {
+    fn line(&mut self, line: &str) {
+        self.out.push_str(line.trim_end_matches(' '));
+        self.out.push('\n');
+    }
+
+    fn field(&mut self, name: &str, text: &str) {
+        let name = self.style.paint(Paint::Bold, &format!("{name:<9}"));
+        self.line(&format!("{name}  {text}"));
+    }
+
+    fn header(&mut self, plan: &Plan) {
+        let digests = format!(
+            "request {} · plan {}",
+            plan.request_digest.short(),
+            plan.digest.short()
+        );
+        let digests = self.style.paint(Paint::Dim, &digests);
+        self.field("plan", &format!("{}   {digests}", escape(&plan.source)));
+        for (name, text) in [("name", &plan.name), ("about", &plan.description)] {
+            let lines = text.iter().flat_map(|text| text.lines());
+            for (index, line) in lines.enumerate() {
+                self.field(if index == 0 { name } else { "" }, &escape(line));
+            }
+        }
+        self.workspace(&plan.workspace);
+    }
+
+    fn workspace(&mut self, workspace: &PlannedWorkspace) {
+        let note = workspace.machine_note.as_ref();
+        let note = note.map_or_else(String::new, |note| format!(" ({})", escape(note)));
+        self.field(
+            "workspace",
+            &format!(
+                "{} on {}{note}, named {}",
+                escape(&workspace.environment_shown),
+                workspace.machine.as_str(),
+                escape(&workspace.hostname)
+            ),
+        );
+        let limits = |kept: Enforcement| {
+            let limits = workspace.limits_shown.iter();
+            let limits = limits.filter(|limit| limit.enforcement == kept);
+            let limits: Vec<_> = limits
+                .map(|limit| format!("{} {}", limit.name, limit.value))
+                .collect();
+            limits.join(", ")
+        };
+        let mut name = "limits";
+        for (kept, word) in [
+            (Enforcement::Enforced, "enforced"),
+            (Enforcement::Watched, "watched"),
+            (Enforcement::NotEnforced, "not enforced"),
+        ] {
+            let limits = limits(kept);
+            if !limits.is_empty() {
+                self.field(name, &format!("{word}: {limits}"));
+                name = "";
+            }
+        }
+        match &workspace.seed {
+            None => self.field("seed", "none: the workspace begins empty"),
+            Some(seed) => {
+                let files = count(seed.files, "file", "files");
+                let size = bytes(seed.bytes);
+                self.field("seed", &format!("{files}, {size} from {}", escape(&seed.shown)));
+                for left in seed.left_out.iter().take(MAX_LEFT_OUT) {
+                    let path = escape(&left.path.0);
+                    self.field("", &format!("left out: {path} ({})", left.reason));
+                }
+                if seed.left_out.len() > MAX_LEFT_OUT {
+                    let more = seed.left_out.len() - MAX_LEFT_OUT;
+                    self.field("", &format!("left out: {more} more"));
+                }
+            }
+        }
+        for (index, path) in workspace.expose.iter().enumerate() {
+            let name = if index == 0 { "expose" } else { "" };
+            let path = escape(path.as_os_str().as_encoded_bytes());
+            self.field(name, &format!("{path} (read-only)"));
+        }
+        for note in &workspace.notes {
+            self.field("note", &escape(note));
+        }
+    }
+
+    fn step(&mut self, plan: &Plan, step: &PlannedStep, columns: &Columns) {
+        let id = step.id.as_ref().map_or("", |id| id.as_str());
+        let number = format!("{:>1$}", step.number, columns.number);
+        let id = match columns.id {
+            0 => String::new(),
+            width => format!("{id:<width$}  "),
+        };
+        let verb = format!("{:<1$}", step.action.verb(), columns.verb);
+        let summary = summary::line(plan, &step.action);
+        let summary = summary.replace(HOST_WRITE, &self.style.paint(Paint::Yellow, HOST_WRITE));
+        let certainty = match (step.certainty, &step.action) {
+            // Of a command that is always so.
+            (_, PlannedAction::Exec(_) | PlannedAction::Refused(_)) => String::new(),
+            (Certainty::Exact, _) => self.style.paint(Paint::Dim, "   [exact]"),
+            (Certainty::Predicted, _) => self.style.paint(Paint::Yellow, "   [predicted]"),
+            (Certainty::Unknown, _) => {
+                self.style.paint(Paint::Yellow, "   [known only when it runs]")
+            }
+        };
+        let number = self.style.paint(Paint::Bold, &number);
+        let verb = self.style.paint(Paint::Cyan, &verb);
+        self.line(&format!("{number}  {id}{verb}  {summary}{certainty}"));
+        for (heading, text) in summary::details(step) {
+            let heading = self.style.paint(Paint::Dim, &format!("{heading:<6}"));
+            self.line(&format!("      {heading}  {text}"));
+        }
+        let mut left = MAX_LINES;
+        let mut hidden = 0;
+        match &step.action {
+            PlannedAction::Write(write) => {
+                for file in &write.files {
+                    if file.diff.is_empty() {
+                        let path = escape(file.path.as_bytes());
+                        let size = bytes(file.bytes.len() as u64);
+                        self.line(&format!("      = {path}   {size}"));
+                    }
+                    hidden += self.diff(&file.diff, &mut left);
+                }
+            }
+            PlannedAction::Patch(patch) => hidden = self.diff(&patch.diff, &mut left),
+            PlannedAction::Exec(_)
+            | PlannedAction::Delete(_)
+            | PlannedAction::Read(_)
+            | PlannedAction::List(_)
+            | PlannedAction::Diff(_)
+            | PlannedAction::Export(_)
+            | PlannedAction::Refused(_) => {}
+        }
+        if hidden > 0 {
+            let more = count(hidden as u64, "more line", "more lines");
+            self.line(&format!("        … {more}"));
+        }
+    }
+
+    /// Shows a diff; returns how many lines of it are not shown.
+    fn diff(&mut self, diff: &[u8], left: &mut usize) -> usize {
+        let mut hidden = 0;
+        for section in sections(diff) {
+            let (sign, paint) = match section.kind {
+                Kind::New => ("+", Paint::Green),
+                Kind::Deleted => ("-", Paint::Red),
+                Kind::Changed => ("~", Paint::Bold),
+            };
+            let count = |sign: u8| section.body.iter().filter(|l| l.first() == Some(&sign)).count();
+            let head = format!("{sign} {}", escape(section.name));
+            let head = self.style.paint(paint, &head);
+            self.line(&format!("      {head}   +{} -{}", count(b'+'), count(b'-')));
+            for line in section.notes {
+                self.line(&format!("        {}", escape(line)));
+            }
+            for line in section.body {
+                if *left == 0 {
+                    hidden += 1;
+                    continue;
+                }
+                *left -= 1;
+                let text = escape_line(line);
+                let text = match line.first() {
+                    Some(b'+') => self.style.paint(Paint::Green, &text),
+                    Some(b'-') => self.style.paint(Paint::Red, &text),
+                    Some(b'@') => self.style.paint(Paint::Cyan, &text),
+                    Some(_) | None => text,
+                };
+                self.line(&format!("        {text}"));
+            }
+        }
+        hidden
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    New,
+    Deleted,
+    Changed,
+}
+
+/// One file of a diff in git's form.
+struct Section<'a> {
+    name: &'a [u8],
+    kind: Kind,
+    notes: Vec<&'a [u8]>,
+    body: Vec<&'a [u8]>,
+}
+
+/// Takes a diff of our own making apart. No line of a hunk begins as a header does.
+fn sections(diff: &[u8]) -> Vec<Section<'_>> {
+    let mut sections: Vec<Section<'_>> = Vec::new();
+    for line in diff.split_inclusive(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        if let Some(names) = line.strip_prefix(b"diff --git ") {
+            // The same name twice, as `a/NAME b/NAME`.
+            let name = &names[..names.len() / 2];
+            let name = name
+                .strip_prefix(b"a/")
+                .or_else(|| name.strip_prefix(b"\"a/")?.strip_suffix(b"\""));
+            sections.push(Section {
+                name: name.unwrap_or(names),
+                kind: Kind::Changed,
+                notes: Vec::new(),
+                body: Vec::new(),
+            });
+            continue;
+        }
+        let Some(section) = sections.last_mut() else {
+            continue;
+        };
+        if !section.body.is_empty() || line.starts_with(b"@@") {
+            section.body.push(line);
+        } else if line.starts_with(b"new file mode ") {
+            section.kind = Kind::New;
+            if !line.ends_with(b"644") {
+                section.notes.push(line);
+            }
+        } else if line.starts_with(b"deleted file mode ") {
+            section.kind = Kind::Deleted;
+        } else if !line.starts_with(b"--- ") && !line.starts_with(b"+++ ") {
+            section.notes.push(line);
+        }
+    }
+    sections
+}

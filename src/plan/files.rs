@@ -1,0 +1,351 @@
+//! `write`, `delete`, `read`, `list` and `diff`, against the expected tree.
+
+use super::draft::Draft;
+use super::planner::Planner;
+use super::tree::{Contents, FileNode, Lead, Node, Obstacle};
+use super::{
+    Certainty, PlannedAction, PlannedDelete, PlannedDiff, PlannedList, PlannedRead, PlannedWrite,
+    PlannedWriteFile, Problem, ProblemCode, expect, text,
+};
+use crate::patch;
+use crate::request::{
+    Delete, Diff, Expect, GuestPath, List, Missing, Pointer, Read, Size, Write,
+};
+use std::collections::BTreeSet;
+
+const MAX_READ: Size = Size::from_bytes(64 << 10);
+/// Larger texts are not compared: the search for a short diff would go on for a long time, or end by the clock.
+const MAX_DIFF: usize = 1 << 20;
+const NEW_FILE: u32 = 0o644;
+
+pub(super) fn write(planner: &mut Planner<'_>, write: &Write, draft: &mut Draft) -> PlannedAction {
+    let place = draft.pointer.at("write");
+    let mut files = Vec::new();
+    for (path, file) in &write.files {
+        let place = place.at(text_key(path));
+        if file.mode.is_some_and(|mode| mode > 0o777) {
+            draft.input(
+                Problem::new(
+                    ProblemCode::OutOfRange,
+                    place.at("mode"),
+                    "only permission bits can be given, up to 0777",
+                )
+                .help("write a mode such as \"0755\""),
+            );
+        }
+        let above = ancestors(path).find(|parent| write.files.contains_key(parent));
+        if let Some(parent) = above {
+            draft.input(
+                Problem::new(
+                    ProblemCode::PathKind,
+                    place.clone(),
+                    format!("this step writes `{parent}` as a file, so nothing can lie below it"),
+                )
+                .help("rename one of the two"),
+            );
+        } else if let Some(obstacle) = planner.tree.obstacle(path) {
+            draft.tree(blocked(&obstacle, path, place.clone()));
+        }
+        let Some(bytes) = draft.content(&file.content, &planner.facts.from, &place) else {
+            continue;
+        };
+        files.push(PlannedWriteFile {
+            path: path.clone(),
+            diff: diff_of(planner.tree.lookup(path), path, &bytes, file.mode, draft),
+            bytes,
+            mode: file.mode,
+        });
+    }
+    if draft.takes_effect() {
+        for file in &files {
+            planner.tree.put(&file.path, file.bytes.clone(), file.mode);
+        }
+    } else if !draft.expect_fails {
+        write.files.keys().for_each(|path| planner.tree.forget(path));
+    }
+    PlannedAction::Write(PlannedWrite { files })
+}
+
+/// The expected change of one written file.
+fn diff_of(
+    old: Node<'_>,
+    path: &GuestPath,
+    new: &[u8],
+    mode: Option<u32>,
+    draft: &mut Draft,
+) -> Vec<u8> {
+    let old = match old {
+        Node::File(FileNode {
+            contents: Contents::Known(bytes),
+            mode,
+            ..
+        }) => Some((bytes, mode)),
+        Node::File(file) => {
+            let size = text::bytes(file.size);
+            draft.note(format!("{path} replaces a file of {size}, which is not compared"));
+            return Vec::new();
+        }
+        Node::Absent | Node::Directory | Node::Symlink(_) | Node::Unknown => None,
+    };
+    let kept = old.map_or(NEW_FILE, |(_, mode)| mode);
+    let new = (new, mode.unwrap_or(kept));
+    section(path.as_bytes(), old, Some(new))
+}
+
+/// One file's section of a diff, or a line in its place where the texts are too large to compare.
+pub(super) fn section(path: &[u8], old: Option<(&[u8], u32)>, new: Option<(&[u8], u32)>) -> Vec<u8> {
+    let size = |side: Option<(&[u8], u32)>| side.map_or(0, |(bytes, _)| bytes.len());
+    if size(old) > MAX_DIFF || size(new) > MAX_DIFF {
+        if old == new {
+            return Vec::new();
+        }
+        let name = String::from_utf8_lossy(&patch::quote(path)).into_owned();
+        let (old, new) = (text::bytes(size(old) as u64), text::bytes(size(new) as u64));
+        return format!("diff --git a/{name} b/{name}\nLarge file {name}: {old} -> {new}\n")
+            .into_bytes();
+    }
+    fn side((bytes, mode): (&[u8], u32)) -> patch::Side<'_> {
+        patch::Side { bytes, mode }
+    }
+    patch::unified(path, old.map(side), new.map(side))
+}
+
+pub(super) fn delete(
+    planner: &mut Planner<'_>,
+    delete: &Delete,
+    draft: &mut Draft,
+) -> PlannedAction {
+    let place = draft.pointer.at("delete");
+    let asked: BTreeSet<&GuestPath> = delete.paths.iter().collect();
+    let mut paths = Vec::new();
+    for (index, path) in delete.paths.iter().enumerate() {
+        let place = place.at(index);
+        if path.is_root() {
+            draft.input(
+                Problem::new(
+                    ProblemCode::DeleteRoot,
+                    place,
+                    "the workspace itself cannot be deleted",
+                )
+                .help("name the paths in it that shall go"),
+            );
+            continue;
+        }
+        // What goes with its directory, or was named before, need not go again.
+        if ancestors(path).any(|parent| asked.contains(&parent)) || paths.contains(path) {
+            continue;
+        }
+        let is_absent = match planner.tree.obstacle_above(path) {
+            Some(Obstacle::FileParent(_)) => true,
+            Some(obstacle) => {
+                draft.tree(blocked(&obstacle, path, place.clone()));
+                false
+            }
+            None => planner.tree.lookup(path) == Node::Absent,
+        };
+        match (is_absent, delete.missing) {
+            (true, Missing::Error) => draft.tree(
+                missing(path, place).help("take it out, or add `missing = \"ignore\"`"),
+            ),
+            (true, Missing::Ignore) => draft.note(format!("{path} is not there")),
+            (false, _) if planner.tree.lookup(path) == Node::Directory => {
+                let below = planner.tree.below(path);
+                let files = below.values().filter(|n| **n != Node::Directory).count();
+                let files = text::count(files as u64, "file", "files");
+                draft.note(format!("{path} is a directory with {files} in it"));
+            }
+            (false, _) => {}
+        }
+        paths.push(path.clone());
+    }
+    if draft.takes_effect() {
+        paths.iter().for_each(|path| planner.tree.remove(path));
+    } else if !draft.expect_fails {
+        paths.iter().for_each(|path| planner.tree.forget(path));
+    }
+    PlannedAction::Delete(PlannedDelete {
+        paths,
+        missing: delete.missing,
+    })
+}
+
+pub(super) fn read(
+    planner: &mut Planner<'_>,
+    read: &Read,
+    wanted: &Expect,
+    draft: &mut Draft,
+) -> PlannedAction {
+    let place = draft.pointer.at("read");
+    if read.max_bytes == Some(Size::from_bytes(0)) {
+        draft.input(
+            Problem::new(
+                ProblemCode::OutOfRange,
+                draft.pointer.at("max_bytes"),
+                "of nothing there is nothing to read",
+            )
+            .help(format!("leave it out for {MAX_READ}, or give more")),
+        );
+    }
+    for (index, path) in read.paths.iter().enumerate() {
+        let place = match read.paths.as_slice() {
+            [_] => place.clone(),
+            _ => place.at(index),
+        };
+        match reached(planner, path, &place, draft) {
+            Node::Directory => draft.tree(
+                Problem::new(
+                    ProblemCode::PathKind,
+                    place,
+                    format!("`{path}` is a directory, not a file"),
+                )
+                .help("use `list`, or name a file in it"),
+            ),
+            Node::Absent | Node::File(_) | Node::Symlink(_) | Node::Unknown => {}
+        }
+    }
+    PlannedAction::Read(PlannedRead {
+        paths: read.paths.clone(),
+        max_bytes: read.max_bytes.unwrap_or(MAX_READ),
+        content: expect::text(
+            planner,
+            wanted.content.as_ref(),
+            &draft.pointer.at("expect").at("content"),
+            draft,
+        ),
+    })
+}
+
+pub(super) fn list(
+    planner: &mut Planner<'_>,
+    list: &List,
+    wanted: &Expect,
+    draft: &mut Draft,
+) -> PlannedAction {
+    let place = draft.pointer.at("list");
+    reached(planner, &list.path, &place, draft);
+    PlannedAction::List(PlannedList {
+        path: list.path.clone(),
+        recursive: list.recursive,
+        text: expect::text(
+            planner,
+            wanted.text.as_ref(),
+            &draft.pointer.at("expect").at("text"),
+            draft,
+        ),
+    })
+}
+
+pub(super) fn diff(
+    planner: &mut Planner<'_>,
+    diff: &Diff,
+    wanted: &Expect,
+    draft: &mut Draft,
+) -> PlannedAction {
+    if !planner.commands.is_empty() {
+        draft.certainty = Certainty::Unknown;
+    }
+    for (index, pattern) in diff.exclude.iter().enumerate() {
+        let mut builder = ignore::gitignore::GitignoreBuilder::new("");
+        if let Err(error) = builder.add_line(None, pattern) {
+            draft.input(
+                Problem::new(
+                    ProblemCode::PatternInvalid,
+                    draft.pointer.at("exclude").at(index),
+                    format!("`{}` is no pattern", text::escape(pattern)),
+                )
+                .note(text::escape(error.to_string()))
+                .help("patterns are those of .gitignore, such as `target/` or `**/*.o`"),
+            );
+        }
+    }
+    PlannedAction::Diff(PlannedDiff {
+        exclude: diff.exclude.clone(),
+        text: expect::text(
+            planner,
+            wanted.text.as_ref(),
+            &draft.pointer.at("expect").at("text"),
+            draft,
+        ),
+    })
+}
+
+/// What is at a path that is to be read, links followed; says why where that is nothing.
+pub(super) fn reached<'p>(
+    planner: &'p Planner<'_>,
+    path: &GuestPath,
+    place: &Pointer,
+    draft: &mut Draft,
+) -> Node<'p> {
+    let kind = |message: String| {
+        Problem::new(ProblemCode::PathKind, place.clone(), message)
+            .help("name a path that stays inside /workspace")
+    };
+    match planner.tree.follow(path) {
+        Lead::To(real) => return planner.tree.lookup(&real),
+        Lead::Unknown => draft.certainty = Certainty::Unknown,
+        Lead::Nowhere if planner.commands.is_empty() => {
+            let problem = missing(path, place.clone());
+            draft.tree(problem.help("name a path that is in the seed or that an earlier step writes"));
+        }
+        // That is what commands are for.
+        Lead::Nowhere => {
+            draft.certainty = Certainty::Unknown;
+            draft.note(format!(
+                "{path} is not there yet; {} would have to make it",
+                text::steps(&planner.commands)
+            ));
+        }
+        Lead::FileParent(parent) => draft.tree(
+            missing(path, place.clone()).help(format!("`{parent}` is a file; nothing lies below it")),
+        ),
+        Lead::Out(link) => draft.tree(kind(format!(
+            "the link `{link}` leads out of the workspace, where nothing is read"
+        ))),
+        Lead::Loop => draft.tree(kind(format!("the links of `{path}` lead in a circle"))),
+    }
+    Node::Unknown
+}
+
+pub(super) fn missing(path: &GuestPath, place: Pointer) -> Problem {
+    Problem::new(
+        ProblemCode::PathMissing,
+        place,
+        format!("there is no `{path}` in the workspace"),
+    )
+}
+
+/// Why a path cannot be written.
+pub(super) fn blocked(obstacle: &Obstacle, path: &GuestPath, place: Pointer) -> Problem {
+    let (message, help) = match obstacle {
+        Obstacle::Root => (
+            "`/workspace` itself is a directory".to_owned(),
+            "name a file in it",
+        ),
+        Obstacle::Directory => (
+            format!("`{path}` is a directory"),
+            "name a file in it, or delete it in an earlier step",
+        ),
+        Obstacle::Link => (
+            format!("`{path}` is a link, and nothing is written through links"),
+            "name the file that it leads to, or delete the link in an earlier step",
+        ),
+        Obstacle::LinkedParent(parent) => (
+            format!("`{path}` lies behind the link `{parent}`, and nothing is changed through links"),
+            "name the path that the link leads to",
+        ),
+        Obstacle::FileParent(parent) => (
+            format!("`{parent}` is a file, so `{path}` cannot lie below it"),
+            "name another path, or delete the file in an earlier step",
+        ),
+    };
+    Problem::new(ProblemCode::PathKind, place, message).help(help)
+}
+
+fn ancestors(path: &GuestPath) -> impl Iterator<Item = GuestPath> {
+    std::iter::successors(path.parent(), GuestPath::parent).filter(|parent| !parent.is_root())
+}
+
+/// A path as the key it is in the document.
+pub(super) fn text_key(path: &GuestPath) -> String {
+    path.to_string()
+}

@@ -1,0 +1,325 @@
+//! The plan as data. Sorted keys, texts as UTF-8 with `..._base64` beside them where that lost something.
+//!
+//! No absolute host path is in it but those that are the same inside the sandbox: a plan made in another checkout
+//! of the same files is the same plan.
+
+use super::{
+    Certainty, Enforcement, Plan, PlannedAction, PlannedExec, PlannedText, PlannedWorkspace,
+    Problem, TextCheck,
+};
+use crate::patch::{Applied, FileChange};
+use crate::preflight::{Facts, FileFact};
+use crate::request::{Digest, Missing, Overwrite, PatchMatch, Request};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+const FORMAT_VERSION: u32 = 1;
+
+/// The plan as data.
+pub fn to_json(plan: &Plan) -> Value {
+    let mut out = body(plan);
+    out.insert("digest".to_owned(), plan.digest.to_string().into());
+    out.insert("source".to_owned(), plan.source.clone().into());
+    Value::Object(out)
+}
+
+/// Of the plan, but for this digest and the name that the request goes by in messages.
+pub(super) fn digest(plan: &Plan) -> Digest {
+    Digest::of(Value::Object(body(plan)).to_string().as_bytes())
+}
+
+/// Of the request in its canonical form, and of each host file that it takes text from, in the order of their names.
+pub(super) fn request_digest(request: &Request, facts: &Facts) -> Digest {
+    let mut text = crate::request::canonical_json(request).to_string();
+    for (path, file) in &facts.from {
+        if let FileFact::Content(bytes) = file {
+            text.push_str(&format!("\n{}", json!([path, Digest::of(bytes)])));
+        }
+    }
+    Digest::of(text.as_bytes())
+}
+
+fn body(plan: &Plan) -> Map<String, Value> {
+    let steps: Vec<_> = plan.steps.iter().map(|step| {
+        let mut out = object([
+            ("number", step.number.into()),
+            ("id", step.id.as_ref().map(ToString::to_string).into()),
+            ("pointer", step.pointer.0.clone().into()),
+            ("verb", step.action.verb().into()),
+            ("certainty", certainty(step.certainty).into()),
+            ("notes", step.notes.clone().into()),
+            ("always", step.always.into()),
+            ("expect_fails", step.expect_fails.into()),
+        ]);
+        out.extend(action(&step.action));
+        Value::Object(out)
+    }).collect();
+    let writes: Vec<_> = (plan.reach.host_writes.iter())
+        .map(|write| json!({"path": write.shown, "replaces": write.replaces}))
+        .collect();
+    object([
+        ("format_version", FORMAT_VERSION.into()),
+        ("name", plan.name.clone().into()),
+        ("description", plan.description.clone().into()),
+        ("request_digest", plan.request_digest.to_string().into()),
+        ("workspace", workspace(&plan.workspace)),
+        ("steps", steps.into()),
+        (
+            "reach",
+            json!({"host_reads": plan.reach.host_reads, "host_writes": writes}),
+        ),
+    ])
+}
+
+fn object<const N: usize>(entries: [(&str, Value); N]) -> Map<String, Value> {
+    (entries.into_iter())
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+/// `key`, and `key_base64` where the bytes are no text.
+fn put(out: &mut Map<String, Value>, key: &str, bytes: &[u8]) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => {
+            out.insert(key.to_owned(), text.into());
+        }
+        Err(_) => {
+            out.insert(key.to_owned(), String::from_utf8_lossy(bytes).into());
+            out.insert(format!("{key}_base64"), STANDARD.encode(bytes).into());
+        }
+    }
+}
+
+fn with_bytes<const N: usize>(entries: [(&str, &[u8]); N]) -> Map<String, Value> {
+    let mut out = Map::new();
+    for (key, bytes) in entries {
+        put(&mut out, key, bytes);
+    }
+    out
+}
+
+fn workspace(workspace: &PlannedWorkspace) -> Value {
+    let seed = workspace.seed.as_ref().map(|seed| {
+        let left_out = seed.left_out.iter().map(|left| {
+            let mut out = with_bytes([("path", &left.path)]);
+            out.insert("reason".to_owned(), left.reason.clone().into());
+            Value::Object(out)
+        });
+        json!({
+            "from": seed.shown,
+            "files": seed.files,
+            "others": seed.others,
+            "bytes": seed.bytes,
+            "left_out": left_out.collect::<Vec<_>>(),
+        })
+    });
+    let expose = workspace.expose.iter().map(|path| {
+        let bytes = path.as_os_str().as_encoded_bytes();
+        Value::Object(with_bytes([("path", bytes)]))
+    });
+    let limits = workspace.limits_shown.iter().map(|limit| {
+        json!({
+            "name": limit.name,
+            "value": limit.value,
+            "enforcement": match limit.enforcement {
+                Enforcement::Enforced => "enforced",
+                Enforcement::Watched => "watched",
+                Enforcement::NotEnforced => "not_enforced",
+            },
+        })
+    });
+    json!({
+        "environment": workspace.environment_shown,
+        "machine": workspace.machine.as_str(),
+        "machine_note": workspace.machine_note,
+        "seed": seed,
+        "expose": expose.collect::<Vec<_>>(),
+        "limits": limits.collect::<Vec<_>>(),
+        "hostname": workspace.hostname,
+        "notes": workspace.notes,
+    })
+}
+
+pub(super) fn certainty(certainty: Certainty) -> &'static str {
+    match certainty {
+        Certainty::Exact => "exact",
+        Certainty::Predicted => "predicted",
+        Certainty::Unknown => "unknown",
+    }
+}
+
+fn mode(mode: u32) -> Value {
+    format!("{mode:04o}").into()
+}
+
+fn paths<'a>(paths: impl IntoIterator<Item = &'a [u8]>) -> Value {
+    (paths.into_iter())
+        .map(|path| Value::Object(with_bytes([("path", path)])))
+        .collect::<Vec<_>>()
+        .into()
+}
+
+fn action(action: &PlannedAction) -> Map<String, Value> {
+    match action {
+        PlannedAction::Exec(exec) => self::exec(exec),
+        PlannedAction::Write(write) => {
+            let files = write.files.iter().map(|file| {
+                let mut out = with_bytes([
+                    ("path", file.path.as_bytes()),
+                    ("content", &file.bytes),
+                    ("diff", &file.diff),
+                ]);
+                out.insert("mode".to_owned(), file.mode.map(mode).into());
+                Value::Object(out)
+            });
+            object([("files", files.collect::<Vec<_>>().into())])
+        }
+        PlannedAction::Patch(patch) => {
+            let base: Map<_, _> = (patch.base.iter())
+                .map(|(path, digest)| (path.to_string(), digest.to_string().into()))
+                .collect();
+            let mut out = object([
+                (
+                    "match",
+                    match patch.policy {
+                        PatchMatch::Unique => "unique",
+                        PatchMatch::Exact => "exact",
+                    }
+                    .into(),
+                ),
+                ("base", base.into()),
+                ("predicted", patch.predicted.as_ref().map(applied).into()),
+            ]);
+            put(&mut out, "diff", &patch.diff);
+            out
+        }
+        PlannedAction::Delete(delete) => object([
+            ("paths", paths(delete.paths.iter().map(|path| path.as_bytes()))),
+            (
+                "missing",
+                match delete.missing {
+                    Missing::Error => "error",
+                    Missing::Ignore => "ignore",
+                }
+                .into(),
+            ),
+        ]),
+        PlannedAction::Read(read) => object([
+            ("paths", paths(read.paths.iter().map(|path| path.as_bytes()))),
+            ("max_bytes", read.max_bytes.as_bytes().into()),
+            ("expect_content", checks(&read.content)),
+        ]),
+        PlannedAction::List(list) => {
+            let mut out = object([
+                ("recursive", list.recursive.into()),
+                ("expect_text", checks(&list.text)),
+            ]);
+            put(&mut out, "path", list.path.as_bytes());
+            out
+        }
+        PlannedAction::Diff(diff) => object([
+            ("exclude", diff.exclude.clone().into()),
+            ("expect_text", checks(&diff.text)),
+        ]),
+        PlannedAction::Export(export) => {
+            let mut out = object([
+                ("to", export.shown.clone().into()),
+                ("overwrite", (export.overwrite == Overwrite::Allow).into()),
+            ]);
+            put(&mut out, "path", export.path.as_bytes());
+            out
+        }
+        PlannedAction::Refused(refusal) => {
+            let reasons: Vec<_> = refusal.reasons.iter().map(problem).collect();
+            object([("refused", reasons.into())])
+        }
+    }
+}
+
+fn problem(problem: &Problem) -> Value {
+    json!({
+        "code": problem.code.as_str(),
+        "pointer": problem.pointer.0,
+        "message": problem.message,
+        "help": problem.help,
+        "notes": problem.notes,
+    })
+}
+
+fn exec(exec: &PlannedExec) -> Map<String, Value> {
+    let argv = exec.argv.iter().map(|word| word.lossy().into_owned());
+    let env: Map<_, _> = (exec.env.iter())
+        .map(|(name, value)| (name.lossy().into_owned(), value.lossy().into()))
+        .collect();
+    let mut out = object([
+        ("argv", argv.collect::<Vec<_>>().into()),
+        ("env", env.into()),
+        ("timeout_ms", exec.timeout.as_millis().into()),
+        ("max_output", exec.max_output.as_bytes().into()),
+        ("expect_exit", exec.exit.clone().into()),
+        ("expect_signal", exec.signal.map(|signal| signal.name).into()),
+        ("expect_timed_out", exec.timed_out.into()),
+        (
+            "expect_duration_under_ms",
+            exec.duration_under.map(|time| time.as_millis()).into(),
+        ),
+        ("expect_stdout", checks(&exec.stdout)),
+        ("expect_stderr", checks(&exec.stderr)),
+    ]);
+    put(&mut out, "cwd", &exec.cwd);
+    if let Some(stdin) = &exec.stdin {
+        put(&mut out, "stdin", stdin);
+    }
+    out
+}
+
+fn checks(checks: &PlannedText) -> Value {
+    let checks = checks.iter().map(|(place, check)| {
+        let mut out = match check {
+            TextCheck::Equals(bytes) => with_bytes([("equals", bytes)]),
+            TextCheck::Contains(bytes) => with_bytes([("contains", bytes)]),
+            TextCheck::Matches(pattern) => object([("matches", pattern.clone().into())]),
+            TextCheck::Lines(lines) => object([("lines", (*lines).into())]),
+            TextCheck::Empty(empty) => object([("empty", (*empty).into())]),
+        };
+        out.insert("pointer".to_owned(), place.0.clone().into());
+        Value::Object(out)
+    });
+    checks.collect::<Vec<_>>().into()
+}
+
+fn applied(applied: &Applied) -> Value {
+    let files = applied.files.iter().map(|change| {
+        let FileChange {
+            path,
+            before,
+            after,
+            from,
+            hunks,
+            added,
+            removed,
+        } = change;
+        let mut out = with_bytes([("path", path)]);
+        if let Some(from) = from {
+            put(&mut out, "from", from);
+        }
+        let before = before.map(|file| {
+            json!({"sha256": Digest(file.sha256), "bytes": file.size, "mode": mode(file.mode)})
+        });
+        let after = after.as_ref().map(|(bytes, bits)| {
+            json!({"sha256": Digest::of(bytes), "bytes": bytes.len(), "mode": mode(*bits)})
+        });
+        let hunks = (hunks.iter())
+            .map(|hunk| json!({"hunk": hunk.hunk, "line": hunk.line, "offset": hunk.offset}));
+        out.extend(object([
+            ("before", before.into()),
+            ("after", after.into()),
+            ("hunks", hunks.collect::<Vec<_>>().into()),
+            ("added", (*added).into()),
+            ("removed", (*removed).into()),
+        ]));
+        Value::Object(out)
+    });
+    files.collect::<Vec<_>>().into()
+}

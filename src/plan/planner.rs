@@ -1,0 +1,177 @@
+//! Checks a request against the facts, step by step, and lowers each step to what will be done.
+
+use super::draft::Draft;
+use super::tree::SymbolicTree;
+use super::{
+    Certainty, HostWrite, Plan, PlannedAction, PlannedStep, PlannedWorkspace, Problem, ProblemCode, Problems,
+    Reach, exec, expect, export, files, json, patching, text, workspace,
+};
+use crate::preflight::Facts;
+use crate::request::{Action, Digest, Pointer, Request, Step, StepId};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Plans `request` on a host that is as `facts` say. `source` is how the request is called in messages.
+///
+/// # Errors
+/// Everything that cannot work, in the order of the document.
+pub fn plan(request: &Request, facts: &Facts, source: &str) -> Result<Plan, Problems> {
+    let mut planner = Planner::new(facts);
+    let workspace = workspace::plan(request, facts, &mut planner.problems);
+    let steps: Vec<_> = (request.steps.iter().enumerate())
+        .map(|(index, step)| planner.step(index, step))
+        .collect();
+    let Planner {
+        problems,
+        host_writes,
+        ..
+    } = planner;
+    if let Some(problems) = Problems::from_vec(problems) {
+        return Err(problems);
+    }
+    let seeded = workspace.seed.as_ref().map_or(0, |seed| seed.files);
+    let mut plan = Plan {
+        name: request.name.clone(),
+        description: request.description.clone(),
+        source: source.to_owned(),
+        request_digest: json::request_digest(request, facts),
+        digest: Digest([0; 32]),
+        reach: reach(&workspace, seeded + facts.from.len() as u64, host_writes),
+        workspace,
+        steps,
+    };
+    plan.digest = json::digest(&plan);
+    Ok(plan)
+}
+
+fn reach(workspace: &PlannedWorkspace, host_reads: u64, host_writes: Vec<HostWrite>) -> Reach {
+    Reach {
+        host_reads,
+        host_writes,
+        exposed: workspace.expose.clone(),
+    }
+}
+
+/// What is known while the steps are gone through.
+#[derive(Debug)]
+pub(super) struct Planner<'a> {
+    pub(super) facts: &'a Facts,
+    /// The workspace as it is expected before the next step.
+    pub(super) tree: SymbolicTree<'a>,
+    /// The numbers of the steps so far that run a command, which may change anything.
+    pub(super) commands: Vec<usize>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) host_writes: Vec<HostWrite>,
+    /// The host paths of the exports so far: by which step, and whether it is known to be a file.
+    pub(super) exported: BTreeMap<PathBuf, export::Exported>,
+    ids: BTreeMap<&'a StepId, usize>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(facts: &'a Facts) -> Self {
+        Self {
+            facts,
+            tree: SymbolicTree::new(workspace::listing(facts)),
+            commands: Vec::new(),
+            problems: Vec::new(),
+            host_writes: Vec::new(),
+            exported: BTreeMap::new(),
+            ids: BTreeMap::new(),
+        }
+    }
+
+    fn step(&mut self, index: usize, step: &'a Step) -> PlannedStep {
+        let Step {
+            id,
+            action,
+            expect,
+            always,
+            // The request was resolved before it came here.
+            interpolate: _,
+        } = step;
+        let certainty = if self.commands.is_empty() {
+            Certainty::Exact
+        } else {
+            Certainty::Predicted
+        };
+        let mut draft = Draft::new(index, expect.fails, certainty);
+        self.check_id(id.as_ref(), &draft.pointer, index + 1);
+        let draft_ref = &mut draft;
+        let action = match action {
+            Action::Exec(exec) => exec::plan(self, exec, expect, draft_ref),
+            Action::Write(write) => files::write(self, write, draft_ref),
+            Action::Patch(patch) => patching::plan(self, patch, draft_ref),
+            Action::Delete(delete) => files::delete(self, delete, draft_ref),
+            Action::Read(read) => files::read(self, read, expect, draft_ref),
+            Action::List(list) => files::list(self, list, expect, draft_ref),
+            Action::Diff(diff) => files::diff(self, diff, expect, draft_ref),
+            Action::Export(export) => export::plan(self, export, draft_ref),
+        };
+        expect::check(step, &mut draft);
+        let runs_command = matches!(step.action, Action::Exec(_));
+        if expect.fails && !runs_command && !draft.is_refused() && self.commands.is_empty() {
+            draft.note("nothing known here speaks against this step, yet it is expected to fail");
+        }
+        let problems = draft.settle(&self.commands);
+        if draft.certainty == Certainty::Predicted {
+            draft.notes.extend(prediction(&action, &self.commands));
+        }
+        self.problems.extend(problems);
+        if runs_command {
+            self.commands.push(draft.number);
+        }
+        PlannedStep {
+            number: draft.number,
+            id: id.clone(),
+            pointer: draft.pointer,
+            action,
+            certainty: draft.certainty,
+            notes: draft.notes,
+            always: *always,
+            expect_fails: expect.fails,
+        }
+    }
+
+    fn check_id(&mut self, id: Option<&'a StepId>, place: &Pointer, number: usize) {
+        let Some(id) = id else { return };
+        match self.ids.get(id) {
+            None => {
+                self.ids.insert(id, number);
+            }
+            Some(first) => self.problems.push(
+                Problem::new(
+                    ProblemCode::IdTwice,
+                    place.at("id"),
+                    format!("step {first} is called `{id}` already"),
+                )
+                .help("give each step a name of its own"),
+            ),
+        }
+    }
+}
+
+/// What to keep in mind about a change that is predicted.
+fn prediction(action: &PlannedAction, commands: &[usize]) -> Option<String> {
+    let commands = text::steps(commands);
+    match action {
+        PlannedAction::Patch(patch) => {
+            let files = match patch.patch.files.len() {
+                1 => "this file",
+                _ => "these files",
+            };
+            Some(format!(
+                "{commands} may change {files}; the patch is checked again before anything is written"
+            ))
+        }
+        PlannedAction::Write(_) => Some(format!(
+            "{commands} may change what is replaced; what is written stays the same"
+        )),
+        PlannedAction::Exec(_)
+        | PlannedAction::Delete(_)
+        | PlannedAction::Read(_)
+        | PlannedAction::List(_)
+        | PlannedAction::Diff(_)
+        | PlannedAction::Export(_)
+        | PlannedAction::Refused(_) => None,
+    }
+}

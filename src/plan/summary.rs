@@ -1,0 +1,185 @@
+//! One step in a line, and its expectations in another.
+
+use super::text::{bytes, count, escape, excerpt, grouped};
+use super::{Plan, PlannedAction, PlannedExec, PlannedStep, PlannedText, TextCheck};
+use crate::request::{Duration, GuestPath, Missing, Overwrite, PatchMatch, Size};
+
+/// How much of an expected text is shown.
+const EXCERPT: usize = 48;
+const NAMED: usize = 4;
+
+/// What a step does, in a line.
+pub(super) fn line(plan: &Plan, action: &PlannedAction) -> String {
+    match action {
+        PlannedAction::Exec(exec) => escape(&exec.shown),
+        PlannedAction::Write(write) => count(write.files.len() as u64, "file", "files"),
+        PlannedAction::Patch(patch) => {
+            let hunks: usize = patch.patch.files.iter().map(|file| file.hunks.len()).sum();
+            let place = match patch.policy {
+                PatchMatch::Unique => "at the stated line or the only other place",
+                PatchMatch::Exact => "at the stated line only",
+            };
+            format!(
+                "{}, {}, {place}",
+                count(patch.patch.files.len() as u64, "file", "files"),
+                count(hunks as u64, "hunk", "hunks"),
+            )
+        }
+        PlannedAction::Delete(delete) => {
+            let missing = match delete.missing {
+                Missing::Error => "",
+                Missing::Ignore => " (where there)",
+            };
+            format!("{}{missing}", names(&delete.paths))
+        }
+        PlannedAction::Read(read) => match read.max_bytes {
+            size if size == Size::from_bytes(64 << 10) => names(&read.paths),
+            size => format!("{}, at most {size}", names(&read.paths)),
+        },
+        PlannedAction::List(list) => match list.recursive {
+            true => format!("{} and all below", name(&list.path)),
+            false => name(&list.path),
+        },
+        PlannedAction::Diff(diff) => match diff.exclude.as_slice() {
+            [] => "against the baseline".to_owned(),
+            patterns => format!("against the baseline, without {}", escape(patterns.join(", "))),
+        },
+        PlannedAction::Export(export) => {
+            format!("{} -> {}{}", name(&export.path), escape(&export.shown), host_write(plan, action))
+        }
+        PlannedAction::Refused(_) => "refused before anything is sent".to_owned(),
+    }
+}
+
+/// What an export does to the host: the one thing a reviewer must not overlook.
+pub(super) const HOST_WRITE: &str = "HOST WRITE";
+
+fn host_write(plan: &Plan, action: &PlannedAction) -> String {
+    let PlannedAction::Export(export) = action else {
+        return String::new();
+    };
+    let write = plan.reach.host_writes.iter().find(|write| write.path == export.to);
+    match (write, export.overwrite) {
+        (None, _) => String::new(),
+        (Some(write), Overwrite::Allow) => match &write.replaces {
+            Some(there) => format!("   {HOST_WRITE}, replaces a {there}"),
+            None => format!("   {HOST_WRITE}, new; would replace what is there by then"),
+        },
+        (Some(_), Overwrite::Refuse) => format!("   {HOST_WRITE}, new"),
+    }
+}
+
+fn name(path: &GuestPath) -> String {
+    match path.is_root() {
+        true => "/workspace".to_owned(),
+        false => escape(path.as_bytes()),
+    }
+}
+
+fn names(paths: &[GuestPath]) -> String {
+    let mut shown: Vec<_> = paths.iter().take(NAMED).map(name).collect();
+    if paths.len() > NAMED {
+        shown.push(format!("{} more", paths.len() - NAMED));
+    }
+    shown.join(", ")
+}
+
+/// What else there is to know about a step: lines of a heading and a text.
+pub(super) fn details(step: &PlannedStep) -> Vec<(&'static str, String)> {
+    let mut out = Vec::new();
+    let mut expect = Vec::new();
+    match &step.action {
+        PlannedAction::Exec(exec) => {
+            out.push(("with", settings(exec)));
+            expect = outcome(exec, step.expect_fails);
+            expect.extend(checks("stdout", &exec.stdout));
+            expect.extend(checks("stderr", &exec.stderr));
+        }
+        PlannedAction::Read(read) => expect.extend(checks("content", &read.content)),
+        PlannedAction::List(list) => expect.extend(checks("text", &list.text)),
+        PlannedAction::Diff(diff) => expect.extend(checks("text", &diff.text)),
+        PlannedAction::Patch(patch) => {
+            for (path, digest) in &patch.base {
+                expect.push(format!("{} is {} before", name(path), digest.short()));
+            }
+        }
+        PlannedAction::Write(_)
+        | PlannedAction::Delete(_)
+        | PlannedAction::Export(_)
+        | PlannedAction::Refused(_) => {}
+    }
+    if step.expect_fails {
+        expect.insert(0, "is refused".to_owned());
+    }
+    if !expect.is_empty() {
+        out.push(("expect", expect.join(" · ")));
+    }
+    if step.always {
+        out.push(("always", "runs after a failure too".to_owned()));
+    }
+    out.extend(step.notes.iter().map(|note| ("note", escape(note))));
+    out
+}
+
+fn settings(exec: &PlannedExec) -> String {
+    let mut out = vec![format!("timeout {}", exec.timeout)];
+    if &*exec.cwd != b"/workspace" {
+        out.push(format!("in {}", escape(&exec.cwd.0)));
+    }
+    if let Some(stdin) = &exec.stdin {
+        out.push(format!("stdin {}", bytes(stdin.len() as u64)));
+    }
+    if exec.max_output != Size::from_bytes(1 << 20) {
+        out.push(format!("keeps {} of each output", exec.max_output));
+    }
+    for (key, value) in &exec.env {
+        if !super::exec::is_default(key, value) {
+            out.push(format!("{}={}", escape(&key.0), excerpt_plain(value)));
+        }
+    }
+    out.join(" · ")
+}
+
+fn excerpt_plain(value: &[u8]) -> String {
+    let quoted = excerpt(value, EXCERPT);
+    quoted
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+        .map(str::to_owned)
+        .unwrap_or(quoted)
+}
+
+fn outcome(exec: &PlannedExec, fails: bool) -> Vec<String> {
+    let mut out = Vec::new();
+    match exec.exit.as_deref() {
+        Some(codes) => {
+            let codes: Vec<_> = codes.iter().map(ToString::to_string).collect();
+            out.push(format!("exit {}", codes.join(" or ")));
+        }
+        None if exec.signal.is_none() && exec.timed_out.is_none() && !fails => {
+            out.push("any exit".to_owned());
+        }
+        None => {}
+    }
+    out.extend(exec.signal.map(|signal| format!("ends by {}", signal.name)));
+    out.extend(exec.timed_out.map(|timed_out| match timed_out {
+        true => "runs into the timeout".to_owned(),
+        false => "does not run into the timeout".to_owned(),
+    }));
+    out.extend(exec.duration_under.map(|time: Duration| format!("takes under {time}")));
+    out
+}
+
+fn checks(what: &str, checks: &PlannedText) -> Vec<String> {
+    (checks.iter())
+        .map(|(_, check)| match check {
+            TextCheck::Equals(bytes) => format!("{what} is {}", excerpt(bytes, EXCERPT)),
+            TextCheck::Contains(bytes) => format!("{what} contains {}", excerpt(bytes, EXCERPT)),
+            TextCheck::Matches(pattern) => format!("{what} matches /{}/", escape(pattern)),
+            TextCheck::Lines(1) => format!("{what} has 1 line"),
+            TextCheck::Lines(lines) => format!("{what} has {} lines", grouped(*lines)),
+            TextCheck::Empty(true) => format!("{what} is empty"),
+            TextCheck::Empty(false) => format!("{what} is not empty"),
+        })
+        .collect()
+}

@@ -1,0 +1,302 @@
+//! The workspace to make: environment, machine, seed, exposed paths, limits.
+
+use super::{
+    LeftOut, PlannedEnvironment, PlannedMachine, PlannedSeed, PlannedWorkspace, Problem,
+    ProblemCode, limits, text,
+};
+use crate::preflight::{EntryKind, EnvironmentFact, ExposeFact, Facts, SeedFact, SeedListing};
+use crate::request::{Environment, MachineChoice, Pointer, Request};
+use std::path::{Path, PathBuf};
+
+/// How many unreadable paths are named.
+const NAMED: usize = 10;
+const HOSTNAME: &str = "pyro";
+
+pub(super) fn plan(
+    request: &Request,
+    facts: &Facts,
+    problems: &mut Vec<Problem>,
+) -> PlannedWorkspace {
+    let workspace = &request.workspace;
+    let place = Pointer("/workspace".to_owned());
+    let mut notes = Vec::new();
+    let environment = match &workspace.environment {
+        Environment::Host => PlannedEnvironment::Host,
+        Environment::Dir(shown) => PlannedEnvironment::Dir(environment(
+            shown,
+            facts.environment.as_ref(),
+            &place.at("environment"),
+            problems,
+            &mut notes,
+        )),
+    };
+    let machine_note = match workspace.machine {
+        MachineChoice::Namespace => None,
+        MachineChoice::Auto => Some(match &workspace.environment {
+            Environment::Host => "auto: the host's programs need namespaces".to_owned(),
+            Environment::Dir(_) => "auto: no microVM is available".to_owned(),
+        }),
+    };
+    let seed = (workspace.seed.as_ref())
+        .and_then(|shown| seed(shown, facts.seed.as_ref(), &place.at("seed"), problems));
+    let expose = (workspace.expose.iter().enumerate())
+        .filter_map(|(index, shown)| {
+            let place = place.at("expose").at(index);
+            expose(shown, facts.expose.get(shown), place)
+                .map_err(|problem| problems.push(problem))
+                .ok()
+        })
+        .collect();
+    let (limits, limits_shown, more) = limits::decide(workspace, &facts.host, problems);
+    notes.extend(more);
+    PlannedWorkspace {
+        environment,
+        environment_shown: workspace.environment.to_string(),
+        machine: PlannedMachine::Namespace,
+        machine_note,
+        seed,
+        expose: without_repeats(expose),
+        limits,
+        limits_shown,
+        hostname: HOSTNAME.to_owned(),
+        notes,
+    }
+}
+
+/// The seed as it was walked, where it was.
+pub(super) fn listing(facts: &Facts) -> Option<&SeedListing> {
+    match &facts.seed {
+        Some(SeedFact::Directory(listing)) => Some(listing),
+        Some(SeedFact::Missing | SeedFact::NotADirectory | SeedFact::Unreadable(_)) | None => None,
+    }
+}
+
+fn environment(
+    shown: &str,
+    fact: Option<&EnvironmentFact>,
+    place: &Pointer,
+    problems: &mut Vec<Problem>,
+    notes: &mut Vec<String>,
+) -> PathBuf {
+    let shown = text::escape(shown);
+    let help = "name the directory of an unpacked root file system, or use `host`";
+    let mut refuse = |code, message: String| {
+        problems.push(Problem::new(code, place.clone(), message).help(help));
+        PathBuf::new()
+    };
+    match fact {
+        None | Some(EnvironmentFact::Missing) => refuse(
+            ProblemCode::EnvironmentMissing,
+            format!("there is no directory `{shown}`"),
+        ),
+        Some(EnvironmentFact::NotADirectory) => refuse(
+            ProblemCode::EnvironmentNotADirectory,
+            format!("`{shown}` is not a directory"),
+        ),
+        Some(EnvironmentFact::Unreadable(why)) => refuse(
+            ProblemCode::EnvironmentUnreadable,
+            format!("`{shown}` cannot be looked at: {why}"),
+        ),
+        Some(EnvironmentFact::Directory { path, .. }) if path == Path::new("/") => refuse(
+            ProblemCode::EnvironmentRefused,
+            format!("`{shown}` is the root of the host itself"),
+        ),
+        Some(EnvironmentFact::Directory {
+            contains_state: true,
+            ..
+        }) => refuse(
+            ProblemCode::EnvironmentRefused,
+            format!("`{shown}` has pyro's own state in it"),
+        ),
+        Some(EnvironmentFact::Directory {
+            has_programs: false,
+            ..
+        }) => refuse(
+            ProblemCode::EnvironmentRefused,
+            format!("`{shown}` has neither `bin` nor `usr`, so it is no root file system"),
+        ),
+        Some(EnvironmentFact::Directory {
+            path, has_shell, ..
+        }) => {
+            if !has_shell {
+                notes.push("the environment has no /bin/sh, so no shell line can run".to_owned());
+            }
+            path.clone()
+        }
+    }
+}
+
+fn seed(
+    shown: &str,
+    fact: Option<&SeedFact>,
+    place: &Pointer,
+    problems: &mut Vec<Problem>,
+) -> Option<PlannedSeed> {
+    let name = text::escape(shown);
+    let mut refuse = |code, message: String, help: &str| {
+        problems.push(Problem::new(code, place.clone(), message).help(help));
+        None
+    };
+    let listing = match fact {
+        None | Some(SeedFact::Missing) => {
+            return refuse(
+                ProblemCode::SeedMissing,
+                format!("there is no directory `{name}`"),
+                "host paths begin at the directory of the request file; create it or name another",
+            );
+        }
+        Some(SeedFact::NotADirectory) => {
+            return refuse(
+                ProblemCode::SeedNotADirectory,
+                format!("`{name}` is not a directory"),
+                "name a directory; its contents become /workspace",
+            );
+        }
+        Some(SeedFact::Unreadable(why)) => {
+            return refuse(
+                ProblemCode::SeedUnreadable,
+                format!("`{name}` cannot be listed: {why}"),
+                "make it readable for you, or name another directory",
+            );
+        }
+        Some(SeedFact::Directory(listing)) => listing,
+    };
+    if let Some(state) = &listing.contains_state {
+        return refuse(
+            ProblemCode::SeedContainsState,
+            match state.is_empty() {
+                true => format!("`{name}` is pyro's own state directory"),
+                false => format!("`{name}` has pyro's own state in it, at `{}`", text::escape(&state.0)),
+            },
+            "name a smaller directory, or keep pyro's state elsewhere (PYRO_STATE_DIR)",
+        );
+    }
+    let unreadable: Vec<_> = (listing.entries.iter())
+        .filter_map(|entry| Some((&entry.path, entry.error.as_ref()?)))
+        .collect();
+    if !unreadable.is_empty() {
+        let mut problem = Problem::new(
+            ProblemCode::SeedUnreadable,
+            place.clone(),
+            format!(
+                "{} in `{name}` cannot be read",
+                text::count(unreadable.len() as u64, "path", "paths")
+            ),
+        )
+        .help("make all of it readable for you, or seed from a copy without these paths");
+        for (path, why) in unreadable.iter().take(NAMED) {
+            problem = problem.note(format!("{}: {why}", text::escape(&path.0)));
+        }
+        if unreadable.len() > NAMED {
+            problem = problem.note(format!("and {} more", unreadable.len() - NAMED));
+        }
+        problems.push(problem);
+    }
+    let mut planned = PlannedSeed {
+        path: listing.path.clone(),
+        shown: shown.to_owned(),
+        files: 0,
+        others: 0,
+        bytes: 0,
+        left_out: Vec::new(),
+    };
+    for entry in &listing.entries {
+        let mut leave_out = |reason: &str| {
+            planned.left_out.push(LeftOut {
+                path: entry.path.clone(),
+                reason: reason.to_owned(),
+            });
+        };
+        match entry.kind {
+            EntryKind::File => {
+                planned.files += 1;
+                planned.bytes = planned.bytes.saturating_add(entry.size);
+            }
+            EntryKind::Directory | EntryKind::Symlink(_) => planned.others += 1,
+            EntryKind::Fifo => leave_out("fifo"),
+            EntryKind::Socket => leave_out("socket"),
+            EntryKind::Device => leave_out("device"),
+            EntryKind::Unknown => leave_out("not readable"),
+        }
+    }
+    Some(planned)
+}
+
+/// Why a path must not be shown inside, if it must not.
+fn refused(path: &Path) -> Option<&'static str> {
+    /// What the sandbox has its own of: neither these nor anything below.
+    const OWN: [&str; 5] = ["/proc", "/sys", "/dev", "/workspace", "/boot"];
+    /// These would hide what the sandbox needs, or show far too much; a path below them is fine.
+    const WHOLE: [&str; 9] = [
+        "/", "/etc", "/home", "/root", "/run", "/tmp", "/usr", "/var", "/bin",
+    ];
+    if OWN.iter().any(|own| path.starts_with(own)) {
+        Some("the sandbox has its own")
+    } else if WHOLE.iter().any(|whole| path == Path::new(whole)) {
+        Some("that would show or hide far more than one tool needs")
+    } else {
+        None
+    }
+}
+
+fn expose(shown: &str, fact: Option<&ExposeFact>, place: Pointer) -> Result<PathBuf, Problem> {
+    let name = text::escape(shown);
+    match fact {
+        None => Err(Problem::new(
+            ProblemCode::ExposeMissing,
+            place,
+            format!("there is no `{name}` on the host"),
+        )
+        .help("take it out, or name a path that exists")),
+        Some(ExposeFact::NoHome) => Err(Problem::new(
+            ProblemCode::ExposeMissing,
+            place,
+            format!("`{name}` begins with `~`, and no home directory is known"),
+        )
+        .help("set HOME, or write the absolute path")),
+        Some(ExposeFact::Missing(path)) => Err(Problem::new(
+            ProblemCode::ExposeMissing,
+            place,
+            format!("there is no `{name}` on the host"),
+        )
+        .note(format!("looked at {}", path.display()))
+        .help("take it out, or name a path that exists")),
+        Some(ExposeFact::Unreadable(why)) => Err(Problem::new(
+            ProblemCode::ExposeUnreadable,
+            place,
+            format!("`{name}` cannot be looked at: {why}"),
+        )
+        .help("make it readable for you, or take it out")),
+        Some(ExposeFact::Found {
+            path,
+            touches_state,
+        }) => {
+            let why = match touches_state {
+                true => Some("pyro's own state lies there"),
+                false => refused(path),
+            };
+            match why {
+                None => Ok(path.clone()),
+                Some(why) => Err(Problem::new(
+                    ProblemCode::ExposeRefused,
+                    place,
+                    format!("`{name}` cannot be exposed: {why}"),
+                )
+                .help("expose the one directory that is needed, such as `~/.rustup`")),
+            }
+        }
+    }
+}
+
+/// Each path once, and none that lies below another.
+fn without_repeats(paths: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut kept: Vec<PathBuf> = Vec::new();
+    for (index, path) in paths.iter().enumerate() {
+        let covered = (paths.iter().enumerate())
+            .any(|(other, wide)| other != index && path.starts_with(wide) && path != wide);
+        if !covered && !kept.contains(path) {
+            kept.push(path.clone());
+        }
+    }
+    kept
+}

@@ -1,0 +1,245 @@
+//! What the host looks like, as plain data: whoever has these facts needs no disk to plan.
+
+use pyro_protocol::Bytes;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Files larger than this are not read for a plan.
+pub const MAX_FILE: u64 = 64 << 20;
+
+/// Everything a plan rests on, besides the request.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Facts {
+    /// The host and the caller.
+    pub host: HostFacts,
+    /// The seed directory, where the request has one.
+    pub seed: Option<SeedFact>,
+    /// The root file system of a `dir:` environment.
+    pub environment: Option<EnvironmentFact>,
+    /// Exposed paths, by the request's spelling.
+    pub expose: BTreeMap<String, ExposeFact>,
+    /// Files that the request takes text from, by its spelling.
+    pub from: BTreeMap<String, FileFact>,
+    /// Host paths that exports become, by the request's spelling.
+    pub exports: BTreeMap<String, ExportFact>,
+}
+
+/// The host and the caller.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HostFacts {
+    /// Effective user id.
+    pub euid: u32,
+    /// The caller's home directory.
+    pub home: Option<PathBuf>,
+    /// Processors that the caller may use.
+    pub cores: u64,
+    /// Bytes of memory; 0 where it cannot be told.
+    pub memory: u64,
+    /// Bytes that are free where workspaces live; absent where it cannot be told.
+    pub disk_free: Option<u64>,
+}
+
+/// The seed directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SeedFact {
+    /// Nothing is there.
+    Missing,
+    /// Something else is there.
+    NotADirectory,
+    /// It cannot be listed; why, in words.
+    Unreadable(String),
+    /// It was walked.
+    Directory(SeedListing),
+}
+
+/// A seed directory that was walked.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SeedListing {
+    /// Absolute, links resolved.
+    pub path: PathBuf,
+    /// All that is below it, sorted by path (bytewise). Links are not followed.
+    pub entries: Vec<SeedEntry>,
+    /// The contents of the files that the request's steps name, sorted by path.
+    pub contents: Vec<SeedContent>,
+    /// pyro's own state lies in it (which was not walked), at this path.
+    pub contains_state: Option<Bytes>,
+}
+
+impl SeedListing {
+    /// The entry of a path relative to the seed.
+    pub fn entry(&self, path: &[u8]) -> Option<&SeedEntry> {
+        let index = self
+            .entries
+            .binary_search_by(|entry| entry.path.as_ref().cmp(path))
+            .ok()?;
+        self.entries.get(index)
+    }
+
+    /// The contents of a path, where they were gathered.
+    pub fn content(&self, path: &[u8]) -> Option<&FileFact> {
+        let index = self
+            .contents
+            .binary_search_by(|content| content.path.as_ref().cmp(path))
+            .ok()?;
+        self.contents.get(index).map(|content| &content.file)
+    }
+}
+
+/// One path of the seed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeedEntry {
+    /// Relative to the seed.
+    pub path: Bytes,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Permission bits.
+    #[serde(default)]
+    pub mode: u32,
+    /// Bytes of contents; 0 for all but files.
+    #[serde(default)]
+    pub size: u64,
+    /// It cannot be read; why, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What a path of the seed is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A link, and where it points.
+    Symlink(Bytes),
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+    /// A device node.
+    Device,
+    /// It went away or could not be looked at.
+    Unknown,
+}
+
+/// The contents of one path of the seed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeedContent {
+    /// Relative to the seed.
+    pub path: Bytes,
+    /// What was read.
+    pub file: FileFact,
+}
+
+/// A host file that was to be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileFact {
+    /// What it holds.
+    Content(Bytes),
+    /// Nothing is there.
+    Missing,
+    /// Something else than a regular file is there: `directory`, `fifo`.
+    NotAFile(String),
+    /// It cannot be read; why, in words.
+    Unreadable(String),
+    /// It is larger than [`MAX_FILE`]: this many bytes.
+    TooLarge(u64),
+}
+
+/// The root file system of a `dir:` environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EnvironmentFact {
+    /// Nothing is there.
+    Missing,
+    /// Something else is there.
+    NotADirectory,
+    /// It cannot be looked at; why, in words.
+    Unreadable(String),
+    /// It is there.
+    Directory {
+        /// Absolute, links resolved.
+        path: PathBuf,
+        /// It has a `bin` or a `usr`.
+        has_programs: bool,
+        /// It has `bin/sh` or `usr/bin/sh`.
+        has_shell: bool,
+        /// pyro's own state lies in it.
+        contains_state: bool,
+    },
+}
+
+/// A host path to be shown inside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExposeFact {
+    /// It begins with `~/`, and the caller has no home.
+    NoHome,
+    /// Nothing is there, at this absolute path.
+    Missing(PathBuf),
+    /// It cannot be looked at; why, in words.
+    Unreadable(String),
+    /// It is there.
+    Found {
+        /// Absolute, links resolved.
+        path: PathBuf,
+        /// pyro's own state lies in it, or it in pyro's state.
+        touches_state: bool,
+    },
+}
+
+/// A host path that an export is to become.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportFact {
+    /// Absolute; links in the parents that exist are resolved.
+    pub path: PathBuf,
+    /// What is there now.
+    pub target: TargetFact,
+    /// The directory it will lie in.
+    pub parent: ParentFact,
+    /// The first parent below the request's directory that is a link.
+    #[serde(default)]
+    pub linked_parent: Option<PathBuf>,
+}
+
+/// What stands at a host path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetFact {
+    /// Nothing.
+    Missing,
+    /// A file of this many bytes.
+    File(u64),
+    /// A directory.
+    Directory,
+    /// A link, and where it points.
+    Symlink(Bytes),
+    /// A device, socket or pipe.
+    Other,
+    /// It cannot be looked at; why, in words.
+    Unreadable(String),
+}
+
+/// The directory that an export will lie in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParentFact {
+    /// It is there, or the nearest parent that is there, is a directory.
+    Directory {
+        /// The directory itself is there; otherwise it will be created.
+        exists: bool,
+        /// The caller may write to what is there.
+        writable: bool,
+    },
+    /// This parent is something else.
+    NotADirectory(PathBuf),
+    /// It cannot be looked at; why, in words.
+    Unreadable(String),
+}

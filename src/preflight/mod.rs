@@ -1,0 +1,96 @@
+//! What is there: read-only host I/O, done once. Gathers [`Facts`] and never judges; an error is a fact too.
+//!
+//! Whether the facts allow what was asked is the planner's question. The patch parser is used only to learn which
+//! files of the seed a patch may name, so that no other contents are read.
+
+mod facts;
+mod file;
+mod host;
+mod seed;
+mod touched;
+
+pub use facts::{
+    EntryKind, EnvironmentFact, ExportFact, ExposeFact, Facts, FileFact, HostFacts, MAX_FILE,
+    ParentFact, SeedContent, SeedEntry, SeedFact, SeedListing, TargetFact,
+};
+
+use crate::request::{Action, Environment, Request};
+use std::path::{Path, PathBuf};
+
+/// Where the caller stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Relative host paths of the request begin here: the request file's directory. Absolute.
+    pub base_dir: PathBuf,
+    /// Where pyro keeps its state, which no seed may contain.
+    pub state_dir: PathBuf,
+    /// What `~/` stands for.
+    pub home: Option<PathBuf>,
+}
+
+impl Surroundings {
+    /// As the environment of this process has it.
+    pub fn of_process(base_dir: &Path) -> Self {
+        let variable = |name| {
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
+        let home = variable("HOME");
+        let state_dir = variable("PYRO_STATE_DIR")
+            .or_else(|| {
+                (rustix::process::geteuid().is_root()).then(|| PathBuf::from("/var/lib/pyro"))
+            })
+            .or_else(|| variable("XDG_STATE_HOME").map(|dir| dir.join("pyro")))
+            .or_else(|| home.as_ref().map(|home| home.join(".local/state/pyro")))
+            .unwrap_or_else(|| PathBuf::from("/var/lib/pyro"));
+        Self {
+            base_dir: std::path::absolute(base_dir).unwrap_or_else(|_| base_dir.to_path_buf()),
+            state_dir,
+            home,
+        }
+    }
+}
+
+/// Looks at everything that `request` rests on; relative host paths begin at `base_dir`.
+pub fn gather(request: &Request, base_dir: &Path) -> Facts {
+    gather_in(request, &Surroundings::of_process(base_dir))
+}
+
+/// As [`gather`], for a caller who keeps state elsewhere.
+pub fn gather_in(request: &Request, around: &Surroundings) -> Facts {
+    let base = &around.base_dir;
+    let mut facts = Facts {
+        host: host::host(around),
+        ..Facts::default()
+    };
+    for from in touched::from_files(request) {
+        let file = file::read(&base.join(from));
+        facts.from.insert(from.to_owned(), file);
+    }
+    if let Some(seed) = &request.workspace.seed {
+        let touched = touched::guest_paths(request, &facts.from);
+        facts.seed = Some(seed::walk(&base.join(seed), &touched, around));
+    }
+    match &request.workspace.environment {
+        Environment::Host => {}
+        Environment::Dir(path) => {
+            facts.environment = Some(host::environment(&base.join(path), around));
+        }
+    }
+    for path in &request.workspace.expose {
+        facts
+            .expose
+            .insert(path.clone(), host::expose(path, around));
+    }
+    for step in &request.steps {
+        if let Action::Export(export) = &step.action {
+            let fact = host::export(base, &export.to);
+            facts.exports.insert(export.to.clone(), fact);
+        }
+    }
+    facts
+}
+
+#[cfg(test)]
+mod tests;

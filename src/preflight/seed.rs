@@ -1,0 +1,165 @@
+//! A walk of the seed directory, links not followed.
+
+use super::Surroundings;
+use super::facts::{EntryKind, SeedContent, SeedEntry, SeedFact, SeedListing};
+use super::file;
+use pyro_protocol::Bytes;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::Path;
+
+pub(super) fn walk(path: &Path, touched: &BTreeSet<Vec<u8>>, around: &Surroundings) -> SeedFact {
+    let root = match fs::canonicalize(path) {
+        Ok(root) => root,
+        Err(error) => {
+            return match error.kind() {
+                io::ErrorKind::NotFound => SeedFact::Missing,
+                io::ErrorKind::NotADirectory => SeedFact::NotADirectory,
+                _ => SeedFact::Unreadable(file::why(&error)),
+            };
+        }
+    };
+    match fs::metadata(&root) {
+        Ok(meta) if !meta.is_dir() => return SeedFact::NotADirectory,
+        Ok(_) => {}
+        Err(error) => return SeedFact::Unreadable(file::why(&error)),
+    }
+    if let Err(error) = fs::read_dir(&root) {
+        return SeedFact::Unreadable(file::why(&error));
+    }
+    let state = fs::canonicalize(&around.state_dir).ok();
+    let mut walk = Walk {
+        root: &root,
+        state: state.as_deref(),
+        listing: SeedListing::default(),
+    };
+    walk.descend(b"");
+    let mut listing = walk.listing;
+    listing.entries.sort_by(|a, b| a.path.cmp(&b.path));
+    for path in touched {
+        let is_file = listing
+            .entry(path)
+            .is_some_and(|entry| entry.kind == EntryKind::File);
+        if is_file {
+            let content = file::read_no_follow(&root.join(OsStr::from_bytes(path)));
+            listing.contents.push(SeedContent {
+                path: path.clone().into(),
+                file: content,
+            });
+        }
+    }
+    listing.path = root;
+    SeedFact::Directory(listing)
+}
+
+struct Walk<'a> {
+    root: &'a Path,
+    state: Option<&'a Path>,
+    listing: SeedListing,
+}
+
+impl Walk<'_> {
+    /// Lists what is below `dir`; `Err` where it cannot be listed.
+    fn descend(&mut self, dir: &[u8]) {
+        // A stack, because nobody knows how deep a stranger's tree is.
+        let mut todo = vec![dir.to_vec()];
+        while let Some(dir) = todo.pop() {
+            let host = self.root.join(OsStr::from_bytes(&dir));
+            if self.state == Some(host.as_path()) {
+                self.listing.contains_state = Some(dir.into());
+                continue;
+            }
+            let names = match fs::read_dir(&host) {
+                Ok(names) => names,
+                Err(error) => {
+                    self.blame(&dir, &error);
+                    continue;
+                }
+            };
+            for name in names {
+                let name = match name {
+                    Ok(name) => name,
+                    Err(error) => {
+                        self.blame(&dir, &error);
+                        break;
+                    }
+                };
+                let mut path = dir.clone();
+                if !path.is_empty() {
+                    path.push(b'/');
+                }
+                path.extend_from_slice(name.file_name().as_bytes());
+                let entry = match name.metadata() {
+                    Ok(meta) => entry(&name.path(), &path, &meta),
+                    Err(error) => SeedEntry {
+                        path: path.clone().into(),
+                        kind: EntryKind::Unknown,
+                        mode: 0,
+                        size: 0,
+                        error: Some(file::why(&error)),
+                    },
+                };
+                if entry.kind == EntryKind::Directory {
+                    todo.push(path);
+                }
+                self.listing.entries.push(entry);
+            }
+        }
+    }
+
+    fn blame(&mut self, dir: &[u8], error: &io::Error) {
+        let at = self
+            .listing
+            .entries
+            .iter_mut()
+            .find(|entry| entry.path.as_ref() == dir);
+        if let Some(entry) = at {
+            entry.error = Some(file::why(error));
+        }
+    }
+}
+
+fn entry(host: &Path, path: &[u8], meta: &Metadata) -> SeedEntry {
+    let mut error = None;
+    let kind = meta.file_type();
+    let kind = if kind.is_file() {
+        // All may read it, as a rule; only where a bit is missing is the kernel asked.
+        if meta.mode() & 0o444 != 0o444
+            && let Err(errno) = rustix::fs::access(host, rustix::fs::Access::READ_OK)
+        {
+            error = Some(file::why(&errno.into()));
+        }
+        EntryKind::File
+    } else if kind.is_dir() {
+        EntryKind::Directory
+    } else if kind.is_symlink() {
+        match fs::read_link(host) {
+            Ok(target) => EntryKind::Symlink(Bytes(target.into_os_string().into_vec())),
+            Err(cause) => {
+                error = Some(file::why(&cause));
+                EntryKind::Unknown
+            }
+        }
+    } else if kind.is_fifo() {
+        EntryKind::Fifo
+    } else if kind.is_socket() {
+        EntryKind::Socket
+    } else {
+        EntryKind::Device
+    };
+    SeedEntry {
+        path: path.into(),
+        size: if kind == EntryKind::File {
+            meta.len()
+        } else {
+            0
+        },
+        kind,
+        mode: meta.mode() & 0o7777,
+        error,
+    }
+}

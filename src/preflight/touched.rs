@@ -1,0 +1,81 @@
+//! Which files a request names: host files it takes text from, and seed files whose contents a plan needs.
+
+use super::facts::FileFact;
+use crate::patch;
+use crate::request::{Action, Content, Request, Step, TextExpect};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Every `from` of the request, as it spells them.
+pub(super) fn from_files(request: &Request) -> BTreeSet<&str> {
+    let mut out = BTreeSet::new();
+    for step in &request.steps {
+        contents(step, &mut |content| match content {
+            Content::From(path) => {
+                out.insert(path.as_str());
+            }
+            Content::Text(_) | Content::Bytes(_) => {}
+        });
+    }
+    out
+}
+
+/// Calls `see` with every content of a step, in document order.
+fn contents<'a>(step: &'a Step, see: &mut impl FnMut(&'a Content)) {
+    match &step.action {
+        Action::Exec(exec) => exec.stdin.iter().for_each(&mut *see),
+        Action::Write(write) => write.files.values().for_each(|file| see(&file.content)),
+        Action::Patch(patch) => see(&patch.patch),
+        Action::Delete(_)
+        | Action::Read(_)
+        | Action::List(_)
+        | Action::Diff(_)
+        | Action::Export(_) => {}
+    }
+    let expect = &step.expect;
+    let texts = [
+        &expect.stdout,
+        &expect.stderr,
+        &expect.content,
+        &expect.text,
+    ];
+    for text in texts.into_iter().flatten() {
+        let TextExpect { equals, .. } = text;
+        equals.iter().for_each(&mut *see);
+    }
+}
+
+/// Every path of the workspace whose earlier contents matter.
+pub(super) fn guest_paths(
+    request: &Request,
+    from: &BTreeMap<String, FileFact>,
+) -> BTreeSet<Vec<u8>> {
+    let mut out = BTreeSet::new();
+    let mut add = |path: &[u8]| {
+        out.insert(path.to_vec());
+    };
+    for step in &request.steps {
+        match &step.action {
+            Action::Write(write) => write.files.keys().for_each(|path| add(path.as_bytes())),
+            Action::Patch(step) => {
+                step.base.keys().for_each(|path| add(path.as_bytes()));
+                let text = match &step.patch {
+                    Content::Text(text) => text.as_bytes(),
+                    Content::Bytes(bytes) => bytes,
+                    Content::From(path) => match from.get(path) {
+                        Some(FileFact::Content(bytes)) => bytes,
+                        Some(_) | None => continue,
+                    },
+                };
+                if let Ok(patch) = patch::parse(text) {
+                    for name in patch::candidate_names(&patch) {
+                        add(&name);
+                    }
+                }
+            }
+            Action::Delete(delete) => delete.paths.iter().for_each(|path| add(path.as_bytes())),
+            Action::Read(read) => read.paths.iter().for_each(|path| add(path.as_bytes())),
+            Action::Exec(_) | Action::List(_) | Action::Diff(_) | Action::Export(_) => {}
+        }
+    }
+    out
+}
