@@ -129,7 +129,7 @@ pub fn execute(
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = format!("could not {error}");
     let mut next = error.source();
     while let Some(source) = next {
