@@ -1,6 +1,8 @@
 //! pyro runs request documents against disposable Linux workspaces.
 
+pub mod cli;
 pub mod execute;
+mod exit;
 pub mod machine;
 pub mod patch;
 pub mod plan;
@@ -9,3 +11,5 @@ pub mod receipt;
 pub mod render;
 pub mod request;
 pub mod workspace;
+
+pub use exit::Exit;

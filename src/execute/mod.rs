@@ -20,7 +20,7 @@ mod show;
 
 pub use event::{Event, Stream};
 
-use crate::machine::{Cancel, LinkError, MachineError, Namespace};
+use crate::machine::{self, Cancel, Link, LinkError, MachineError};
 use crate::plan::{Plan, PlannedAction, PlannedEnvironment, PlannedStep};
 use crate::receipt::{
     ChangeReport, EnvironmentReport, Outcome, Receipt, RequestReport, SeedReport, StepOutcome,
@@ -160,11 +160,12 @@ impl Progress<'_> {
         cancel: &Cancel,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Lost> {
-        let (ids, range) = crate::machine::ids_for_this_user(state.path()).map_err(Lost::Ids)?;
+        let (ids, range) = machine::ids_for_this_user(state.path()).map_err(Lost::Ids)?;
         let baseline = self.fill(run, ids)?;
-        let mut machine = Namespace::start(&boot(self.plan, run, ids)).map_err(Lost::Boot)?;
-        self.isolation = machine.isolation();
-        let link = machine.link().map_err(Lost::Link)?;
+        let mut machine = machine::start(&boot(self.plan, run, ids)).map_err(Lost::Boot)?;
+        self.isolation = isolation(ids, &machine.ready().notes);
+        let stream = machine.link().try_clone().map_err(|error| Lost::Link(LinkError::Socket(error)))?;
+        let link = Link::open(stream).map_err(Lost::Link)?;
         let mut session = Session::new(link, self.plan, run, folder, cancel, &baseline);
         for step in &self.plan.steps {
             let skipped = self.lost.is_some() || self.cancelled || (self.failed && !step.always);
@@ -328,6 +329,17 @@ impl Progress<'_> {
             changes: self.changes,
         }
     }
+}
+
+/// How the workspace is kept apart, in words.
+fn isolation(ids: Ids, notes: &[String]) -> Vec<String> {
+    let who = match ids {
+        Ids::Single => "namespaces of an ordinary user: one id, root inside, the caller outside".to_owned(),
+        Ids::Range { base } => format!("namespaces with ids of their own: root inside is {} outside", base + 1),
+    };
+    let mut lines = vec![who, "shares the host's kernel".to_owned()];
+    lines.extend(notes.iter().cloned());
+    lines
 }
 
 fn boot(plan: &Plan, run: &RunDir, ids: Ids) -> Boot {
