@@ -4,7 +4,7 @@
 
 use super::shape::{Key, Kind, Place, Shape, Verb};
 use super::suggest::did_you_mean;
-use super::table::{COMMON, FAILS, REQUEST, VERBS, verb};
+use super::table::{COMMON, FAILS, REQUEST, VERBS, WORKSPACE, verb};
 use super::tree::{Entry, Node, Span, Value};
 use super::{ErrorCode, ParseError, Pointer};
 use std::collections::{BTreeMap, HashMap};
@@ -31,7 +31,13 @@ pub(crate) fn check(tree: &Node, text: &str) -> Vec<ParseError> {
         shown: String::new(),
         context: "a request".to_owned(),
     };
-    checker.place(&REQUEST, tree, &at);
+    if matches!(tree.value, Value::Table(_)) {
+        checker.place(&REQUEST, tree, &at);
+    } else {
+        let shown = "the document".to_owned();
+        let help = "a request begins with `pyro = 1` in TOML, `{ \"pyro\": 1` in JSON";
+        checker.wrong_type("a table", tree, &At { shown, ..at }, Some(help.to_owned()));
+    }
     checker.errors
 }
 
@@ -128,9 +134,12 @@ impl Checker<'_> {
             .iter()
             .filter(|entry| place.one_of.contains(&entry.key.as_str()))
             .collect::<Vec<_>>();
+        let known = |entry: &Entry| place.keys.iter().any(|key| key.name == entry.key);
+        let has_unknown = !node.entries().iter().all(known);
         let names = place.one_of.iter().map(|key| format!("`{key}`"));
         match given.as_slice() {
-            [] if !place.one_of.is_empty() => {
+            // A misspelt key is one mistake, not two.
+            [] if !place.one_of.is_empty() && !has_unknown => {
                 let message = format!("`{}` needs {}", at.shown, super::shape::either(names));
                 self.wrong(ErrorCode::MissingKey, at, &node.span, message, |error| {
                     error
@@ -207,11 +216,11 @@ impl Checker<'_> {
     fn unknown(&mut self, valid: impl Iterator<Item = &'static str>, entry: &Entry, at: &At) {
         let mut valid = valid.collect::<Vec<_>>();
         valid.sort_unstable();
-        let near = did_you_mean(&entry.key, valid.iter().copied());
-        let elsewhere = near
-            .is_none()
-            .then(|| self.elsewhere(&entry.key, at))
-            .flatten();
+        let elsewhere = self.elsewhere(&entry.key, at);
+        let near = match elsewhere {
+            Some(_) => None,
+            None => did_you_mean(&entry.key, valid.iter().copied()),
+        };
         let at = at.key(&entry.key);
         let message = format!("`{}` is not a key of {}", at.shown, at.context);
         self.wrong(
@@ -232,39 +241,31 @@ impl Checker<'_> {
 
     /// Where a key that is unknown here would be right: label and help.
     fn elsewhere(&self, key: &str, at: &At) -> Option<(String, String)> {
+        let known = |keys: &[Key]| keys.iter().any(|known| known.name == key);
+        let owners = |keys: fn(&Verb) -> &[Key]| {
+            let owners = VERBS.iter().filter(|verb| known(keys(verb)));
+            owners
+                .map(|verb| format!("`{}`", verb.key.name))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let belongs = |owners: &str, label: &str| {
+            (!owners.is_empty()).then(|| (label.to_owned(), format!("`{key}` belongs to {owners}")))
+        };
+        if at.pointer.0.is_empty() && known(WORKSPACE.keys) {
+            return belongs("`workspace`", &format!("did you mean `workspace.{key}`?"));
+        }
+        let verb = self.verb?;
+        if at.shown == "expect" {
+            return belongs(&owners(|verb| verb.expect), "not for this verb");
+        }
         if !at.shown.is_empty() {
             return None;
         }
-        if at.pointer.0.is_empty() {
-            let workspace = super::table::WORKSPACE.keys.iter().any(|k| k.name == key);
-            return workspace.then(|| {
-                let right = format!("workspace.{key}");
-                (
-                    format!("did you mean `{right}`?"),
-                    format!("`{key}` belongs to `workspace`"),
-                )
-            });
+        if verb.expectations().any(|expected| expected.name == key) {
+            return belongs("`expect`", &format!("did you mean `expect.{key}`?"));
         }
-        let verb = self.verb?;
-        if verb.expectations().any(|k| k.name == key) {
-            let right = format!("expect.{key}");
-            return Some((
-                format!("did you mean `{right}`?"),
-                format!("what must come of a step stands under `expect`: `{right}`"),
-            ));
-        }
-        let owners = VERBS
-            .iter()
-            .filter(|verb| verb.siblings.iter().any(|k| k.name == key))
-            .map(|verb| format!("`{}`", verb.key.name))
-            .collect::<Vec<_>>();
-        (!owners.is_empty()).then(|| {
-            let owners = owners.join(", ");
-            (
-                "not for this verb".to_owned(),
-                format!("`{key}` belongs to {owners}"),
-            )
-        })
+        belongs(&owners(|verb| verb.siblings), "not for this verb")
     }
 
     /// Tells that a value is of another type than its key wants.
@@ -350,7 +351,7 @@ impl Checker<'_> {
                 self.wrong_type(&shape.wanted(), node, at, Some(help.to_owned()));
             }
             (shape, value) => {
-                let help = self.way_out(shape, value, &node.span);
+                let help = self.way_out(shape, node, at);
                 self.wrong_type(&shape.wanted(), node, at, help);
             }
         }

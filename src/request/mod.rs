@@ -12,10 +12,14 @@ mod check;
 mod check_text;
 mod depth;
 mod document;
+mod emit;
+mod emit_toml;
 mod error;
+mod interpolate;
 mod lower;
 mod model;
 mod path;
+mod raise;
 mod read_json;
 mod read_toml;
 mod reference;
@@ -26,13 +30,16 @@ mod tree;
 mod units;
 
 pub use document::{Document, Location, Syntax};
+pub use emit::{canonical_json, emit};
 pub use error::{ErrorCode, ParseError, ParseErrors};
+pub use interpolate::{ReferenceError, resolve};
 pub use model::{
     Action, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, List, MachineChoice,
     Missing, Overwrite, PatchMatch, PatchStep, Pointer, Read, Request, Signal, Step, StepId,
     TextExpect, Workspace, Write, WriteFile,
 };
 pub use path::{GuestPath, GuestPathError};
+pub use reference::literal;
 pub use tree::Span;
 pub use units::{Digest, Duration, Size};
 
