@@ -8,9 +8,11 @@
 //! Text becomes a [`Request`] through one spanned tree and one table of verbs, whatever the syntax; errors carry
 //! a position. Whether the request can work on this host is the planner's question, not ours.
 
+mod builder;
 mod check;
 mod check_text;
 mod depth;
+mod describe;
 mod document;
 mod emit;
 mod emit_toml;
@@ -29,6 +31,8 @@ mod table;
 mod tree;
 mod units;
 
+pub use builder::{RequestBuilder, StepBuilder};
+pub use describe::reference;
 pub use document::{Document, Location, Syntax};
 pub use emit::{canonical_json, emit};
 pub use error::{ErrorCode, ParseError, ParseErrors};
