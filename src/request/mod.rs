@@ -10,6 +10,7 @@
 
 mod builder;
 mod check;
+mod check_step;
 mod check_text;
 mod depth;
 mod describe;
@@ -26,12 +27,14 @@ mod read_json;
 mod read_toml;
 mod reference;
 mod shape;
+mod step_builder;
 mod suggest;
 mod table;
 mod tree;
 mod units;
+mod way_out;
 
-pub use builder::{RequestBuilder, StepBuilder};
+pub use builder::RequestBuilder;
 pub use describe::reference;
 pub use document::{Document, Location, Syntax};
 pub use emit::{canonical_json, emit};
@@ -44,6 +47,7 @@ pub use model::{
 };
 pub use path::{GuestPath, GuestPathError};
 pub use reference::literal;
+pub use step_builder::StepBuilder;
 pub use tree::Span;
 pub use units::{Digest, Duration, Size};
 
