@@ -1,3 +1,5 @@
 //! Integration tests, in one binary: the way a reader would check.
 
 mod parse;
+mod reference;
+mod round_trip;
