@@ -1,3 +1,5 @@
 //! Integration tests, in one binary: the way a reader would check.
 
+mod layers;
 mod parse;
+mod plan;
