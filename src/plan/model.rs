@@ -27,16 +27,7 @@ pub struct Plan {
     pub workspace: PlannedWorkspace,
     /// In the order they run.
     pub steps: Vec<PlannedStep>,
-    /// A step that must be refused and is, before anything is sent (a patch text that is no patch).
-#[derive(Debug, Clone)]
-pub struct PlannedRefusal {
-    /// As the document spells it.
-    pub verb: &'static str,
-    /// Why; never empty.
-    pub reasons: Vec<Problem>,
-}
-
-/// What outside the workspace is touched.
+    /// What outside the workspace is touched.
     pub reach: Reach,
 }
 
@@ -355,6 +346,15 @@ pub struct PlannedExport {
     pub shown: String,
     /// What to do about something that is there by then.
     pub overwrite: Overwrite,
+}
+
+/// A step that must be refused and is, before anything is sent (a patch text that is no patch).
+#[derive(Debug, Clone)]
+pub struct PlannedRefusal {
+    /// As the document spells it.
+    pub verb: &'static str,
+    /// Why; never empty.
+    pub reasons: Vec<Problem>,
 }
 
 /// What outside the workspace is touched.

@@ -1,7 +1,5 @@
 //! Small texts for people: numbers, paths, command lines. Nothing here lets a control character through.
 
-use std::fmt::Write as _;
-
 /// `1 204`
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -56,12 +54,12 @@ pub(crate) fn escape(bytes: impl AsRef<[u8]>) -> String {
                 '\t' => out.push_str("\\t"),
                 '\n' => out.push_str("\\n"),
                 '\r' => out.push_str("\\r"),
-                c if is_hidden(c) => drop(write!(out, "\\u{{{:x}}}", u32::from(c))),
+                c if is_hidden(c) => out.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
                 c => out.push(c),
             }
         }
         for byte in chunk.invalid() {
-            drop(write!(out, "\\x{byte:02x}"));
+            out.push_str(&format!("\\x{byte:02x}"));
         }
     }
     out

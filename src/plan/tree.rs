@@ -142,7 +142,7 @@ impl<'a> SymbolicTree<'a> {
             prefix.push(b'/');
         }
         let seed = self.seed.map_or(&[][..], |seed| &seed.entries);
-        let from = seed.partition_point(|entry| entry.path.as_ref() < prefix.as_slice());
+        let from = seed.partition_point(|entry| entry.path.0.as_slice() < prefix.as_slice());
         let seeded = seed[from..]
             .iter()
             .map(|entry| &entry.path.0)

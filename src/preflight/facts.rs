@@ -75,7 +75,7 @@ impl SeedListing {
     pub fn entry(&self, path: &[u8]) -> Option<&SeedEntry> {
         let index = self
             .entries
-            .binary_search_by(|entry| entry.path.as_ref().cmp(path))
+            .binary_search_by(|entry| entry.path.0.as_slice().cmp(path))
             .ok()?;
         self.entries.get(index)
     }
@@ -84,7 +84,7 @@ impl SeedListing {
     pub fn content(&self, path: &[u8]) -> Option<&FileFact> {
         let index = self
             .contents
-            .binary_search_by(|content| content.path.as_ref().cmp(path))
+            .binary_search_by(|content| content.path.0.as_slice().cmp(path))
             .ok()?;
         self.contents.get(index).map(|content| &content.file)
     }

@@ -116,7 +116,7 @@ impl Walk<'_> {
             .listing
             .entries
             .iter_mut()
-            .find(|entry| entry.path.as_ref() == dir);
+            .find(|entry| entry.path.0.as_slice() == dir);
         if let Some(entry) = at {
             entry.error = Some(file::why(error));
         }

@@ -1,5 +1,7 @@
 //! Integration tests, in one binary: the way a reader would check.
 
+mod layers;
 mod parse;
+mod plan;
 mod reference;
 mod round_trip;
