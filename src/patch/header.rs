@@ -77,8 +77,9 @@ fn named(text: &[u8]) -> Result<Named, Refused> {
     } else {
         let stamp = (0..text.len()).find(|&at| text[at] == b' ' && is_date(&text[at + 1..]));
         let (name, stamp) = text.split_at(stamp.unwrap_or(text.len()));
-        (name.trim_ascii_end().to_vec(), stamp.trim_ascii_start())
+        (name.trim_ascii_end().to_vec(), stamp)
     };
+    let stamp = stamp.trim_ascii_start();
     let epoch = stamp.starts_with(b"1970-01-01") || stamp.starts_with(b"1969-12-31");
     let name = (name != b"/dev/null").then(|| Name::new(&name));
     Ok(Named { name, epoch })
