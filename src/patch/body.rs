@@ -375,6 +375,20 @@ fn judge(
             }
             short.then(cut_off)
         }
+        None if !stated.explicit
+            && lines
+                .last()
+                .is_some_and(|line| line.kind != LineKind::Context)
+            && !reader.ended() =>
+        {
+            let message =
+                "the text ends in the middle of a line, and no counts say that the hunk is whole";
+            Some(
+                Refusal::new(RefusalCode::CutOff, message)
+                    .at(reader.number() + ahead - 1)
+                    .help("end the patch with a line end, or write counts into the `@@` line"),
+            )
+        }
         Some(_) | None => short.then(cut_off),
     }
 }

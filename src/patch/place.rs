@@ -373,7 +373,9 @@ pub(crate) fn with_line_ends(hunks: &[&Hunk], file: Option<LineEnd>) -> Option<V
             .flat_map(|hunk| &hunk.lines)
             .map(|line| line.text.as_slice()),
     )?;
-    let file = file.filter(|file| *file != patch)?;
+    // An added line alone does not show how the file was thought to end its lines.
+    let old = hunks.iter().flat_map(|hunk| hunk.old_lines());
+    let file = file.filter(|file| *file != patch && LineEnd::of(old).is_some())?;
     let convert = |hunk: &&Hunk| {
         let mut hunk = (*hunk).clone();
         for line in hunk

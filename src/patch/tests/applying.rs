@@ -65,6 +65,10 @@ fn line_ends_of_the_file_are_kept() {
         patched(&tree(&[("f", TEN)]), crlf(FIVE).as_bytes()),
         tree(&[("f", &expected)])
     );
+    // A carriage return may also be the file's last byte, and then a line end is added to it.
+    let open = tree(&[("f", "a\nb\r")]);
+    let text = "--- a/f\n+++ b/f\n@@ -2 +2 @@\n-b\r\n\\ No newline at end of file\n+b\r\n";
+    assert_eq!(patched(&open, text.as_bytes()), tree(&[("f", "a\nb\r\n")]));
     let mixed = tree(&[("f", &crlf(TEN).replacen("\r\n", "\n", 1))]);
     assert_eq!(codes(&mixed, FIVE), [RefusalCode::ContextMissing]);
 }
@@ -198,4 +202,23 @@ fn anchors_choose_between_places() {
         ),
         [RefusalCode::CutOff]
     );
+}
+
+#[test]
+fn gnu_diff_says_by_the_time_that_a_file_was_not_there() {
+    let stamps = (
+        "1970-01-01 00:00:00.000000000 +0000",
+        "2024-01-01 10:00:00.000000000 +0000",
+    );
+    let made = format!(
+        "--- \"old/two words\"\t{}\n+++ \"new/two words\"\t{}\n@@ -0,0 +1 @@\n+x\n",
+        stamps.0, stamps.1
+    );
+    let there = tree(&[("two words", "x\n")]);
+    assert_eq!(patched(&Files::new(), made.as_bytes()), there);
+    let gone = format!(
+        "--- old/two words\t{}\n+++ new/two words\t{}\n@@ -1 +0,0 @@\n-x\n",
+        stamps.1, stamps.0
+    );
+    assert_eq!(patched(&there, gone.as_bytes()), Files::new());
 }

@@ -175,3 +175,56 @@ fn codes_are_kebab_case_and_differ() {
     codes.dedup();
     assert_eq!(codes.len(), RefusalCode::ALL.len());
 }
+
+#[test]
+fn a_header_that_promises_hunks_is_not_enough() {
+    let files = tree(&[("f", TEN)]);
+    let section = |lines: &str| format!("diff --git a/f b/f\n{lines}");
+    for lines in [
+        "new file mode 100644\n",
+        "new file mode 100644\nindex 0000000\n",
+        "new file mode 100644\nindex 0000000..1234567\n",
+        "old mode 100644\nnew mode 100755\nindex 1234567..2345678\n",
+        "similarity index 90%\nrename from f\nrename to g\n",
+    ] {
+        assert_eq!(
+            codes(&files, &section(lines)),
+            [RefusalCode::CutOff],
+            "{lines}"
+        );
+    }
+    assert_eq!(codes(&files, &format!("{FIVE}@")), [RefusalCode::CutOff]);
+}
+
+#[test]
+fn hunks_that_need_the_same_lines_are_refused() {
+    let files = tree(&[("f", TEN)]);
+    let below = "@@ -4,4 +4,5 @@\n four\n five\n six\n seven\n+new\n";
+    assert_eq!(
+        codes(&files, &format!("{FIVE}{below}")),
+        [RefusalCode::Overlap]
+    );
+    // Context may be shared, in any order and in any grouping.
+    let apart = "@@ -6,2 +6,2 @@\n six\n-seven\n+SEVEN\n";
+    let expected = TEN.replace("five", "FIVE").replace("seven", "SEVEN");
+    let head = "--- a/f\n+++ b/f\n";
+    let hunk = FIVE.strip_prefix(head).expect("starts with its header");
+    for text in [
+        format!("{FIVE}{apart}"),
+        format!("{head}{apart}{hunk}"),
+        format!("{FIVE}{head}{apart}"),
+    ] {
+        assert_eq!(
+            patched(&files, text.as_bytes()),
+            tree(&[("f", &expected)]),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_hunk_never_slips_into_the_file_above() {
+    let files = tree(&[("f", TEN), ("g", TEN)]);
+    let text = format!("{FIVE}Index: g\n@@ -1,2 +1,2 @@\n-one\n+1\n two\n");
+    assert_eq!(codes(&files, &text), [RefusalCode::HeaderMissing]);
+}
