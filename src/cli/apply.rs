@@ -5,12 +5,12 @@ use super::load::{Findings, fail, load};
 use super::outcome;
 use super::progress::Progress;
 use super::terminal::Terminal;
+use crate::Exit;
 use crate::execute::{Event, ExecuteError, Ran, execute};
 use crate::machine::Cancel;
 use crate::plan::Plan;
 use crate::receipt::{Outcome, Receipt};
 use crate::workspace::{StateDir, StateError};
-use crate::Exit;
 use std::io;
 use std::path::Path;
 
@@ -56,10 +56,16 @@ pub(super) enum ApplyError {
 }
 
 /// Executes a plan; Ctrl-C cancels it.
-pub(super) fn ran(plan: &Plan, global: &Global, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Ran, ApplyError> {
+pub(super) fn ran(
+    plan: &Plan,
+    global: &Global,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Ran, ApplyError> {
     let state = StateDir::open(global.state_dir.as_deref()).map_err(ApplyError::State)?;
     let cancel = Cancel::new().map_err(ApplyError::Signals)?;
-    cancel.on_signals(&ENDING_SIGNALS).map_err(ApplyError::Signals)?;
+    cancel
+        .on_signals(&ENDING_SIGNALS)
+        .map_err(ApplyError::Signals)?;
     execute(plan, &state, &cancel, on_event).map_err(ApplyError::Execute)
 }
 
@@ -77,7 +83,10 @@ pub(super) fn keep(path: Option<&Path>, receipt: &Receipt, terminal: &Terminal) 
     match receipt.write(path) {
         Ok(()) => Exit::Ok,
         Err(error) => {
-            terminal.error(&format!("could not write the receipt {}: {error}", path.display()));
+            terminal.error(&format!(
+                "could not write the receipt {}: {error}",
+                path.display()
+            ));
             Exit::Machine
         }
     }

@@ -30,7 +30,13 @@ pub(super) struct Global {
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub(super) verbose: u8,
     /// Where pyro keeps runs and receipts
-    #[arg(long, global = true, value_name = "DIR", env = "PYRO_STATE_DIR", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "PYRO_STATE_DIR",
+        hide_env_values = true
+    )]
     pub(super) state_dir: Option<PathBuf>,
 }
 

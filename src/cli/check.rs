@@ -12,10 +12,16 @@ pub(super) fn check(args: &Check, terminal: &Terminal) -> Exit {
     };
     let steps = loaded.request.steps.len();
     if args.json {
-        terminal.print(&format!("{:#}\n", serde_json::json!({ "ok": true, "steps": steps })));
+        terminal.print(&format!(
+            "{:#}\n",
+            serde_json::json!({ "ok": true, "steps": steps })
+        ));
     } else if !terminal.quiet {
         let many = if steps == 1 { "step" } else { "steps" };
-        terminal.print(&format!("{}: a request of {steps} {many}\n", loaded.document.name));
+        terminal.print(&format!(
+            "{}: a request of {steps} {many}\n",
+            loaded.document.name
+        ));
     }
     Exit::Ok
 }

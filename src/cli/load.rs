@@ -39,7 +39,10 @@ pub(super) fn load(source: &Source, show: Findings, terminal: &Terminal) -> Resu
     let (name, bytes, base) = match read(&source.request) {
         Ok(read) => read,
         Err(error) => {
-            let message = format!("could not read the request {}: {error}", source.request.display());
+            let message = format!(
+                "could not read the request {}: {error}",
+                source.request.display()
+            );
             fail(show, terminal, "request-unreadable", &message);
             return Err(Exit::Input);
         }
@@ -54,7 +57,11 @@ pub(super) fn load(source: &Source, show: Findings, terminal: &Terminal) -> Resu
     };
     let vars: BTreeMap<String, String> = source.vars.iter().cloned().collect();
     match resolve(&request, &vars) {
-        Ok(request) => Ok(Loaded { request, document, base }),
+        Ok(request) => Ok(Loaded {
+            request,
+            document,
+            base,
+        }),
         Err(errors) => {
             let found: Vec<Finding> = errors.iter().map(Finding::from).collect();
             report(show, terminal, &document, &found);
@@ -70,7 +77,10 @@ fn read(path: &Path) -> std::io::Result<(String, Vec<u8>, PathBuf)> {
         return Ok(("-".to_owned(), bytes, std::env::current_dir()?));
     }
     let bytes = std::fs::read(path)?;
-    let base = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let base = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     Ok((path.display().to_string(), bytes, base.to_owned()))
 }
 
@@ -86,14 +96,21 @@ impl Loaded {
 }
 
 /// Shows why a request cannot work here.
-pub(super) fn refuse(problems: &Problems, document: &Document, show: Findings, terminal: &Terminal) {
+pub(super) fn refuse(
+    problems: &Problems,
+    document: &Document,
+    show: Findings,
+    terminal: &Terminal,
+) {
     let found: Vec<Finding> = problems.into_iter().map(Finding::from).collect();
     report(show, terminal, document, &found);
 }
 
 fn report(show: Findings, terminal: &Terminal, document: &Document, found: &[Finding]) {
     match show {
-        Findings::Drawn => terminal.err(findings(document, found, terminal.finding_style()).as_bytes()),
+        Findings::Drawn => {
+            terminal.err(findings(document, found, terminal.finding_style()).as_bytes())
+        }
         Findings::Json => {
             let first = found.first();
             let value = serde_json::json!({
@@ -116,7 +133,10 @@ pub(super) fn fail(show: Findings, terminal: &Terminal, code: &str, message: &st
         Findings::Drawn => terminal.error(message),
         Findings::Json => {
             let error = serde_json::json!({ "code": code, "message": message, "help": null });
-            terminal.print(&format!("{:#}\n", serde_json::json!({ "ok": false, "error": error })));
+            terminal.print(&format!(
+                "{:#}\n",
+                serde_json::json!({ "ok": false, "error": error })
+            ));
         }
     }
 }

@@ -25,7 +25,9 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(_) => {
             let version = env!("CARGO_PKG_VERSION");
-            Terminal::plain().error(&format!("this is a bug in pyro {version}; please report it with the lines above"));
+            Terminal::plain().error(&format!(
+                "this is a bug in pyro {version}; please report it with the lines above"
+            ));
             Exit::Bug.into()
         }
     }
@@ -37,7 +39,11 @@ fn real_main() -> u8 {
         Err(error) => {
             // Help and version are no errors; clap knows the stream for each.
             let _printed = error.print();
-            return if error.use_stderr() { Exit::Input.code() } else { Exit::Ok.code() };
+            return if error.use_stderr() {
+                Exit::Input.code()
+            } else {
+                Exit::Ok.code()
+            };
         }
     };
     terminal::start_log(cli.global.verbose);

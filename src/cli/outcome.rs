@@ -18,10 +18,18 @@ const SUMMARY: usize = 64;
 
 /// Says that an earlier run was cleaned up.
 pub(super) fn swept(swept: Swept, terminal: &Terminal) {
-    let runs = if swept.runs == 1 { "run".to_owned() } else { "runs".to_owned() };
+    let runs = if swept.runs == 1 {
+        "run".to_owned()
+    } else {
+        "runs".to_owned()
+    };
     let mut text = format!("cleaned up after {} interrupted {runs}", swept.runs);
     if swept.host_files > 0 {
-        let _infallible = write!(text, ", {} half-written host paths removed", swept.host_files);
+        let _infallible = write!(
+            text,
+            ", {} half-written host paths removed",
+            swept.host_files
+        );
     }
     terminal.note(&text);
 }
@@ -31,10 +39,23 @@ pub(super) fn header(plan: &Plan, terminal: &Terminal) -> String {
     if terminal.quiet {
         return String::new();
     }
-    let name = plan.name.as_deref().map(|name| format!("{}  ", visible(name))).unwrap_or_default();
+    let name = plan
+        .name
+        .as_deref()
+        .map(|name| format!("{}  ", visible(name)))
+        .unwrap_or_default();
     let workspace = &plan.workspace;
-    let seed = workspace.seed.as_ref().map(|seed| format!(", seed {}", seed.shown)).unwrap_or_default();
-    let line = format!("{name}{}  {} on {}{seed}", plan.source, workspace.environment_shown, workspace.machine.as_str());
+    let seed = workspace
+        .seed
+        .as_ref()
+        .map(|seed| format!(", seed {}", seed.shown))
+        .unwrap_or_default();
+    let line = format!(
+        "{name}{}  {} on {}{seed}",
+        plan.source,
+        workspace.environment_shown,
+        workspace.machine.as_str()
+    );
     format!("{}\n", terminal.tone(Tone::Strong, &line))
 }
 
@@ -48,15 +69,31 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn for_plan(plan: &Plan) -> Self {
-        let ids = plan.steps.iter().map(|step| step.id.as_ref().map_or(0, |id| id.as_str().len()));
+        let ids = plan
+            .steps
+            .iter()
+            .map(|step| step.id.as_ref().map_or(0, |id| id.as_str().len()));
         let verbs = plan.steps.iter().map(|step| step.action.verb().len());
-        let summaries = plan.steps.iter().map(|step| short(&plan.summary(step)).chars().count());
-        Self { id: ids.max().unwrap_or(0), verb: verbs.max().unwrap_or(0), summary: summaries.max().unwrap_or(0) }
+        let summaries = plan.steps.iter().map(|step| {
+            short(&crate::execute::summary(&step.action))
+                .chars()
+                .count()
+        });
+        Self {
+            id: ids.max().unwrap_or(0),
+            verb: verbs.max().unwrap_or(0),
+            summary: summaries.max().unwrap_or(0),
+        }
     }
 
     /// A step that runs.
     pub(super) fn running(self, step: &PlannedStep) -> String {
-        format!("{:>2} {}  {}", step.number, step.label(), step.action.verb())
+        format!(
+            "{:>2} {}  {}",
+            step.number,
+            step.label(),
+            step.action.verb()
+        )
     }
 
     /// A step that ended.
@@ -116,8 +153,16 @@ fn result(report: &StepReport) -> String {
     }
     for file in &report.files {
         for hunk in &file.hunks {
-            let offset = if hunk.offset == 0 { String::new() } else { format!(" ({:+} from where it says)", hunk.offset) };
-            parts.push(format!("{}:{}{offset}", visible(&file.path.text), hunk.line));
+            let offset = if hunk.offset == 0 {
+                String::new()
+            } else {
+                format!(" ({:+} from where it says)", hunk.offset)
+            };
+            parts.push(format!(
+                "{}:{}{offset}",
+                visible(&file.path.text),
+                hunk.line
+            ));
         }
     }
     match report.host_files.as_slice() {
@@ -160,7 +205,12 @@ pub(super) fn details(report: &StepReport, document: &Document, terminal: &Termi
         let all = terminal.verbose && !failed;
         for (name, output) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
             if let Some(output) = output {
-                out.push_str(&last_lines(name, output, if all { usize::MAX } else { TAIL }, terminal));
+                out.push_str(&last_lines(
+                    name,
+                    output,
+                    if all { usize::MAX } else { TAIL },
+                    terminal,
+                ));
             }
         }
     }
@@ -169,18 +219,41 @@ pub(super) fn details(report: &StepReport, document: &Document, terminal: &Termi
 
 /// Every reason why a step failed, each at its place in the document.
 fn failure(report: &StepReport, document: &Document, terminal: &Terminal) -> String {
-    let label = report.id.clone().unwrap_or_else(|| format!("#{}", report.number));
+    let label = report
+        .id
+        .clone()
+        .unwrap_or_else(|| format!("#{}", report.number));
     let mut out = String::new();
     if let Some(refusal) = &report.refusal {
         let mut lines = refusal.message.lines().map(visible);
         let first = lines.next().unwrap_or_default();
-        out.push_str(&point(document, &refusal.code, &format!("{label}: {first}"), &report.pointer, refusal.help.as_deref(), terminal));
+        out.push_str(&point(
+            document,
+            &refusal.code,
+            &format!("{label}: {first}"),
+            &report.pointer,
+            refusal.help.as_deref(),
+            terminal,
+        ));
         for line in lines {
             let _infallible = writeln!(out, "  {line}");
         }
     }
-    for ExpectFailure { pointer, message, expected: _, diff } in &report.failures {
-        out.push_str(&point(document, "expectation", &format!("{label}: {}", visible(message)), pointer, None, terminal));
+    for ExpectFailure {
+        pointer,
+        message,
+        expected: _,
+        diff,
+    } in &report.failures
+    {
+        out.push_str(&point(
+            document,
+            "expectation",
+            &format!("{label}: {}", visible(message)),
+            pointer,
+            None,
+            terminal,
+        ));
         if let Some(diff) = diff {
             out.push_str("  - expected\n  + actual\n");
             out.push_str(&diff_lines(&diff.text, terminal));
@@ -189,7 +262,14 @@ fn failure(report: &StepReport, document: &Document, terminal: &Terminal) -> Str
     out
 }
 
-fn point(document: &Document, code: &str, message: &str, pointer: &str, help: Option<&str>, terminal: &Terminal) -> String {
+fn point(
+    document: &Document,
+    code: &str,
+    message: &str,
+    pointer: &str,
+    help: Option<&str>,
+    terminal: &Terminal,
+) -> String {
     let finding = Finding {
         code: code.to_owned(),
         message: message.to_owned(),
@@ -222,7 +302,11 @@ fn diff_lines(text: &str, terminal: &Terminal) -> String {
         let _infallible = writeln!(out, "     {line}");
     }
     if total > MAX_TEXT {
-        let _infallible = writeln!(out, "     … {} more lines; the receipt has them", total - MAX_TEXT);
+        let _infallible = writeln!(
+            out,
+            "     … {} more lines; the receipt has them",
+            total - MAX_TEXT
+        );
     }
     out
 }
@@ -242,22 +326,48 @@ fn last_lines(name: &str, output: &OutputReport, count: usize, terminal: &Termin
     };
     let mut out = format!("  {}\n", terminal.tone(Tone::Faint, &format!("{title}:")));
     for line in shown {
-        let _infallible = writeln!(out, "  | {}", visible(line.rsplit('\r').find(|part| !part.is_empty()).unwrap_or(line)));
+        let _infallible = writeln!(
+            out,
+            "  | {}",
+            visible(
+                line.rsplit('\r')
+                    .find(|part| !part.is_empty())
+                    .unwrap_or(line)
+            )
+        );
     }
     if let Some(file) = &output.file {
-        let dropped = if output.dropped > 0 { format!(" ({} more bytes were dropped)", output.dropped) } else { String::new() };
-        let _infallible = writeln!(out, "  all {} bytes: {file}{dropped}", output.bytes - output.dropped);
+        let dropped = if output.dropped > 0 {
+            format!(" ({} more bytes were dropped)", output.dropped)
+        } else {
+            String::new()
+        };
+        let _infallible = writeln!(
+            out,
+            "  all {} bytes: {file}{dropped}",
+            output.bytes - output.dropped
+        );
     }
     out
 }
 
 /// The last lines of `pyro apply`.
 pub(super) fn summary(ran: &Ran, document: &Document, terminal: &Terminal) {
-    let Receipt { outcome, lost, steps, changes, host_files, duration_ms, .. } = &ran.receipt;
+    let Receipt {
+        outcome,
+        lost,
+        steps,
+        changes,
+        host_files,
+        duration_ms,
+        ..
+    } = &ran.receipt;
     if let Some(lost) = lost {
         terminal.error(lost);
         if lost.contains("make the sandbox") {
-            terminal.help("run `pyro doctor`: it tries each step and says how to mend the one that fails");
+            terminal.help(
+                "run `pyro doctor`: it tries each step and says how to mend the one that fails",
+            );
         }
     }
     if terminal.quiet && *outcome == Outcome::Passed {
@@ -270,19 +380,40 @@ pub(super) fn summary(ran: &Ran, document: &Document, terminal: &Terminal) {
         Outcome::Cancelled => (Tone::Bad, "cancelled"),
         Outcome::Lost => (Tone::Bad, "lost"),
     };
-    let mut parts = vec![format!("{} of {} steps as expected", count(StepOutcome::Passed), steps.len())];
+    let mut parts = vec![format!(
+        "{} of {} steps as expected",
+        count(StepOutcome::Passed),
+        steps.len()
+    )];
     if count(StepOutcome::NotRun) > 0 {
         parts.push(format!("{} not run", count(StepOutcome::NotRun)));
     }
-    let plural = |many: usize, one: &str| if many == 1 { format!("1 {one}") } else { format!("{many} {one}s") };
+    let plural = |many: usize, one: &str| {
+        if many == 1 {
+            format!("1 {one}")
+        } else {
+            format!("{many} {one}s")
+        }
+    };
     parts.push(format!("{} changed", plural(changes.len(), "path")));
     if !host_files.is_empty() {
-        parts.push(format!("{} written on the host", plural(host_files.len(), "file")));
+        parts.push(format!(
+            "{} written on the host",
+            plural(host_files.len(), "file")
+        ));
     }
     parts.push(format!("{:.2} s", Seconds(duration_ms * 1000)));
-    terminal.print(&format!("{}  {}\n", terminal.tone(tone, word), parts.join(" · ")));
+    terminal.print(&format!(
+        "{}  {}\n",
+        terminal.tone(tone, word),
+        parts.join(" · ")
+    ));
     for file in host_files {
-        terminal.print(&format!("wrote  {}  {}\n", visible(&file.path.display().to_string()), file.sha256.short()));
+        terminal.print(&format!(
+            "wrote  {}  {}\n",
+            visible(&file.path.display().to_string()),
+            file.sha256.short()
+        ));
     }
     debug_assert!(!document.name.is_empty());
     terminal.print(&format!("receipt  {}\n", ran.path.display()));
@@ -293,7 +424,9 @@ pub(super) fn run(ran: &Ran, id: &str, document: &Document, terminal: &Terminal)
     if let Some(lost) = &ran.receipt.lost {
         terminal.error(lost);
         if lost.contains("make the sandbox") {
-            terminal.help("run `pyro doctor`: it tries each step and says how to mend the one that fails");
+            terminal.help(
+                "run `pyro doctor`: it tries each step and says how to mend the one that fails",
+            );
         }
     }
     for step in &ran.receipt.steps {
@@ -310,16 +443,32 @@ pub(super) fn run(ran: &Ran, id: &str, document: &Document, terminal: &Terminal)
             terminal.error("timed out; the program and all it started were ended");
             terminal.help("give it more time with `--timeout`");
         } else if let Some(signal) = exec.signal {
-            let reason = exec.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+            let reason = exec
+                .reason
+                .as_ref()
+                .map(|reason| format!(" ({reason})"))
+                .unwrap_or_default();
             terminal.error(&format!("ended by signal {signal}{reason}"));
         }
         let files = [&step.stdout, &step.stderr];
-        for output in files.into_iter().flatten().filter(|output| output.dropped > 0) {
-            terminal.note(&format!("{} bytes of output were too many to keep", output.dropped));
+        for output in files
+            .into_iter()
+            .flatten()
+            .filter(|output| output.dropped > 0)
+        {
+            terminal.note(&format!(
+                "{} bytes of output were too many to keep",
+                output.dropped
+            ));
         }
         if terminal.verbose {
             let changed = ran.receipt.changes.len();
-            terminal.note(&format!("exit {} · {} · {changed} paths changed · receipt {}", exec.exit_code, ran.receipt.execution_mode, ran.path.display()));
+            terminal.note(&format!(
+                "exit {} · {} · {changed} paths changed · receipt {}",
+                exec.exit_code,
+                ran.receipt.execution_mode,
+                ran.path.display()
+            ));
         }
     }
 }

@@ -30,7 +30,13 @@ impl<'a> Progress<'a> {
     /// `silent` leaves standard output to somebody else.
     pub(super) fn new(terminal: Terminal, document: &'a Document, silent: bool) -> Self {
         let live = terminal.is_live().then(|| Live::start(terminal));
-        Self { terminal, document, silent, line: Line::default(), live }
+        Self {
+            terminal,
+            document,
+            silent,
+            line: Line::default(),
+            live,
+        }
     }
 
     pub(super) fn event(&mut self, event: &Event<'_>) {
@@ -94,17 +100,28 @@ impl Live {
             let (frame, changed) = &*theirs;
             let mut guard = frame.lock().unwrap_or_else(PoisonError::into_inner);
             while !guard.stop {
-                guard = changed.wait_timeout(guard, FRAME).unwrap_or_else(PoisonError::into_inner).0;
+                guard = changed
+                    .wait_timeout(guard, FRAME)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
                 guard.draw(terminal);
             }
         });
-        Self { shared, thread: Some(thread) }
+        Self {
+            shared,
+            thread: Some(thread),
+        }
     }
 
     fn show(&self, what: Option<String>) {
         let mut frame = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
         frame.erase(Terminal::plain());
-        *frame = Frame { since: what.is_some().then(Instant::now), what, stop: frame.stop, ..Frame::default() };
+        *frame = Frame {
+            since: what.is_some().then(Instant::now),
+            what,
+            stop: frame.stop,
+            ..Frame::default()
+        };
     }
 
     fn output(&self, bytes: &[u8]) {
@@ -124,7 +141,11 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner).stop = true;
+        self.shared
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .stop = true;
         self.shared.1.notify_all();
         if let Some(thread) = self.thread.take() {
             let _panicked = thread.join();
@@ -134,13 +155,20 @@ impl Drop for Live {
 
 impl Frame {
     fn draw(&mut self, terminal: Terminal) {
-        let (Some(what), Some(since)) = (&self.what, self.since) else { return };
+        let (Some(what), Some(since)) = (&self.what, self.since) else {
+            return;
+        };
         let elapsed = since.elapsed();
         if self.stop || elapsed < PATIENCE {
             return;
         }
-        let width = tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col).max(20));
-        let text = format!("{what}  {:.1} s  {}", elapsed.as_secs_f64(), visible(&self.last).replace(['\n', '\t'], " "));
+        let width =
+            tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col).max(20));
+        let text = format!(
+            "{what}  {:.1} s  {}",
+            elapsed.as_secs_f64(),
+            visible(&self.last).replace(['\n', '\t'], " ")
+        );
         let text: String = text.chars().take(width - 1).collect();
         terminal.err(format!("\r\x1b[K{text}").as_bytes());
         self.drawn = true;

@@ -8,7 +8,7 @@ use super::terminal::Terminal;
 use crate::execute::{Event, Stream};
 use crate::receipt::{Outcome, Receipt};
 use crate::render::{Finding, findings};
-use crate::request::{Document, Request, Step, Syntax, canonical_json, emit, literal};
+use crate::request::{Document, Request, Step, Syntax, emit, literal, parse};
 use crate::{Exit, preflight};
 use std::path::Path;
 
@@ -69,7 +69,9 @@ pub(super) fn run(args: &Run, global: &Global, terminal: &Terminal) -> u8 {
         Err(error) => {
             match show {
                 Findings::Drawn => terminal.failure(&error),
-                Findings::Json => fail(show, terminal, code(&error), &crate::execute::chain(&error)),
+                Findings::Json => {
+                    fail(show, terminal, code(&error), &crate::execute::chain(&error))
+                }
             }
             return PYRO_FAILED;
         }
@@ -99,7 +101,10 @@ fn exit(receipt: &Receipt) -> u8 {
         Outcome::Lost => return PYRO_FAILED,
         Outcome::Passed | Outcome::Failed => {}
     }
-    let ran = receipt.steps.iter().find(|step| step.id.as_deref() == Some(RUN));
+    let ran = receipt
+        .steps
+        .iter()
+        .find(|step| step.id.as_deref() == Some(RUN));
     let others_failed = receipt.steps.iter().any(|step| {
         step.id.as_deref() != Some(RUN) && step.outcome == crate::receipt::StepOutcome::Failed
     });
@@ -122,7 +127,9 @@ fn request(args: &Run) -> Result<(Request, Document), crate::request::ParseError
     for patch in &args.patch {
         builder = builder.step(Step::patch_from(literal(patch)));
     }
-    let mut step = Step::exec(args.command.iter().map(|word| literal(word))).id(RUN).timeout(&args.timeout);
+    let mut step = Step::exec(args.command.iter().map(|word| literal(word)))
+        .id(RUN)
+        .timeout(&args.timeout);
     for (name, value) in &args.env {
         step = step.env(name, literal(value));
     }
@@ -137,5 +144,7 @@ fn request(args: &Run) -> Result<(Request, Document), crate::request::ParseError
         }
         builder = builder.step(step);
     }
-    builder.build_with_document()
+    // The document that the command stands for, so that messages can point into it.
+    let text = emit(&builder.build()?, Syntax::Toml);
+    parse("pyro run", text.as_bytes(), Syntax::Toml)
 }

@@ -36,7 +36,12 @@ impl Terminal {
 
     /// No colours, nothing left out.
     pub(super) fn plain() -> Self {
-        Self { colour_out: false, colour_err: false, quiet: false, verbose: false }
+        Self {
+            colour_out: false,
+            colour_err: false,
+            quiet: false,
+            verbose: false,
+        }
     }
 
     /// Whether somebody watches standard error live.
@@ -46,12 +51,20 @@ impl Terminal {
 
     /// How findings are drawn on standard error.
     pub(super) fn finding_style(self) -> render::Style {
-        if self.colour_err { render::Style::Coloured } else { render::Style::Plain }
+        if self.colour_err {
+            render::Style::Coloured
+        } else {
+            render::Style::Plain
+        }
     }
 
     /// How a plan is drawn on standard output.
     pub(super) fn plan_style(self) -> plan::Style {
-        if self.colour_out { plan::Style::Colour } else { plan::Style::Plain }
+        if self.colour_out {
+            plan::Style::Colour
+        } else {
+            plan::Style::Plain
+        }
     }
 
     /// Text in a tone, for standard output.
@@ -116,7 +129,11 @@ fn paint(colour: bool, tone: Tone, text: &str) -> String {
         Tone::Faint => "2",
         Tone::Strong => "1",
     };
-    if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    if colour {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
 }
 
 /// Text of a program, safe to show: control characters (but line ends and tabs) become visible escapes.
@@ -136,7 +153,10 @@ pub(super) fn visible(text: &str) -> String {
 pub(super) fn quiet_broken_pipes() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        let payload = info.payload().downcast_ref::<String>().map_or("", String::as_str);
+        let payload = info
+            .payload()
+            .downcast_ref::<String>()
+            .map_or("", String::as_str);
         if !payload.contains("Broken pipe") {
             report(info);
         }
@@ -148,6 +168,8 @@ pub(super) fn start_log(verbose: u8) {
     let asked = std::env::var_os("PYRO_LOG").is_some();
     if asked || verbose > 1 {
         let env = env_logger::Env::new().filter_or("PYRO_LOG", "debug");
-        env_logger::Builder::from_env(env).target(env_logger::Target::Stderr).init();
+        env_logger::Builder::from_env(env)
+            .target(env_logger::Target::Stderr)
+            .init();
     }
 }

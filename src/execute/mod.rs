@@ -19,6 +19,7 @@ mod session;
 mod show;
 
 pub use event::{Event, Stream};
+pub use show::summary;
 
 use crate::machine::{self, Cancel, Link, LinkError, MachineError};
 use crate::plan::{Plan, PlannedAction, PlannedEnvironment, PlannedStep};
@@ -164,7 +165,10 @@ impl Progress<'_> {
         let baseline = self.fill(run, ids)?;
         let mut machine = machine::start(&boot(self.plan, run, ids)).map_err(Lost::Boot)?;
         self.isolation = isolation(ids, &machine.ready().notes);
-        let stream = machine.link().try_clone().map_err(|error| Lost::Link(LinkError::Socket(error)))?;
+        let stream = machine
+            .link()
+            .try_clone()
+            .map_err(|error| Lost::Link(LinkError::Socket(error)))?;
         let link = Link::open(stream).map_err(Lost::Link)?;
         let mut session = Session::new(link, self.plan, run, folder, cancel, &baseline);
         for step in &self.plan.steps {
@@ -332,10 +336,15 @@ impl Progress<'_> {
 }
 
 /// How the workspace is kept apart, in words.
-fn isolation(ids: Ids, notes: &[String]) -> Vec<String> {
+pub(crate) fn isolation(ids: Ids, notes: &[String]) -> Vec<String> {
     let who = match ids {
-        Ids::Single => "namespaces of an ordinary user: one id, root inside, the caller outside".to_owned(),
-        Ids::Range { base } => format!("namespaces with ids of their own: root inside is {} outside", base + 1),
+        Ids::Single => {
+            "namespaces of an ordinary user: one id, root inside, the caller outside".to_owned()
+        }
+        Ids::Range { base } => format!(
+            "namespaces with ids of their own: root inside is {} outside",
+            base + 1
+        ),
     };
     let mut lines = vec![who, "shares the host's kernel".to_owned()];
     lines.extend(notes.iter().cloned());

@@ -114,6 +114,23 @@ impl<'a> Session<'a> {
             PlannedAction::List(list) => self.list(list, report),
             PlannedAction::Diff(diff) => self.diff(diff, report),
             PlannedAction::Export(export) => self.export(export, report),
+            PlannedAction::Refused(refused) => Err(StepError::Refused(RefusalReport {
+                code: refused
+                    .reasons
+                    .first()
+                    .map(|reason| reason.code.to_string())
+                    .unwrap_or_default(),
+                message: refused
+                    .reasons
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join("\n"),
+                help: refused
+                    .reasons
+                    .iter()
+                    .find_map(|reason| reason.help.clone()),
+            })),
         }
     }
 

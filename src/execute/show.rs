@@ -32,7 +32,7 @@ pub(super) fn not_run(step: &PlannedStep) -> StepReport {
 }
 
 /// What a step is about, in one line.
-fn summary(action: &PlannedAction) -> String {
+pub fn summary(action: &PlannedAction) -> String {
     let paths = |paths: &[GuestPath]| match paths {
         [path] => path.to_string(),
         [first, rest @ ..] => format!("{first} and {} more", rest.len()),
@@ -55,6 +55,7 @@ fn summary(action: &PlannedAction) -> String {
         PlannedAction::Read(read) => paths(&read.paths),
         PlannedAction::List(list) => list.path.to_string(),
         PlannedAction::Diff(_) => "against baseline".to_owned(),
+        PlannedAction::Refused(_) => "refused before anything is sent".to_owned(),
         PlannedAction::Export(export) => format!("{} -> {}", export.path, export.shown),
     }
 }

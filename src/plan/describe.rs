@@ -155,7 +155,10 @@ impl Page {
             Some(seed) => {
                 let files = count(seed.files, "file", "files");
                 let size = bytes(seed.bytes);
-                self.field("seed", &format!("{files}, {size} from {}", escape(&seed.shown)));
+                self.field(
+                    "seed",
+                    &format!("{files}, {size} from {}", escape(&seed.shown)),
+                );
                 for left in seed.left_out.iter().take(MAX_LEFT_OUT) {
                     let path = escape(&left.path.0);
                     self.field("", &format!("left out: {path} ({})", left.reason));
@@ -191,9 +194,9 @@ impl Page {
             (_, PlannedAction::Exec(_) | PlannedAction::Refused(_)) => String::new(),
             (Certainty::Exact, _) => self.style.paint(Paint::Dim, "   [exact]"),
             (Certainty::Predicted, _) => self.style.paint(Paint::Yellow, "   [predicted]"),
-            (Certainty::Unknown, _) => {
-                self.style.paint(Paint::Yellow, "   [known only when it runs]")
-            }
+            (Certainty::Unknown, _) => self
+                .style
+                .paint(Paint::Yellow, "   [known only when it runs]"),
         };
         let number = self.style.paint(Paint::Bold, &number);
         let verb = self.style.paint(Paint::Cyan, &verb);
@@ -239,7 +242,13 @@ impl Page {
                 Kind::Deleted => ("-", Paint::Red),
                 Kind::Changed => ("~", Paint::Bold),
             };
-            let count = |sign: u8| section.body.iter().filter(|l| l.first() == Some(&sign)).count();
+            let count = |sign: u8| {
+                section
+                    .body
+                    .iter()
+                    .filter(|l| l.first() == Some(&sign))
+                    .count()
+            };
             let head = format!("{sign} {}", escape(section.name));
             let head = self.style.paint(paint, &head);
             self.line(&format!("      {head}   +{} -{}", count(b'+'), count(b'-')));

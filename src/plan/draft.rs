@@ -76,9 +76,8 @@ impl Draft {
                 self.notes
                     .push(format!("refused, as the request expects: {message}"));
             } else if expected {
-                self.notes.push(format!(
-                    "likely refused, as the request expects: {message}"
-                ));
+                self.notes
+                    .push(format!("likely refused, as the request expects: {message}"));
             } else if sure {
                 problems.push(problem);
             } else {

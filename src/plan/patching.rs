@@ -4,9 +4,7 @@ use super::draft::Draft;
 use super::files::{missing, section, text_key};
 use super::planner::Planner;
 use super::tree::{Contents, FileNode, Node, guest_path};
-use super::{
-    Certainty, PlannedAction, PlannedPatch, PlannedRefusal, Problem, ProblemCode, text,
-};
+use super::{Certainty, PlannedAction, PlannedPatch, PlannedRefusal, Problem, ProblemCode, text};
 use crate::patch::{self, Applied, Match, Patch, Refusal};
 use crate::preflight::MAX_FILE;
 use crate::request::{Content, Digest, GuestPath, PatchMatch, PatchStep, Pointer};
@@ -14,7 +12,11 @@ use crate::request::{Content, Digest, GuestPath, PatchMatch, PatchStep, Pointer}
 /// How many of the lines expected and found are shown.
 const LINES: usize = 10;
 
-pub(super) fn plan(planner: &mut Planner<'_>, step: &PatchStep, draft: &mut Draft) -> PlannedAction {
+pub(super) fn plan(
+    planner: &mut Planner<'_>,
+    step: &PatchStep,
+    draft: &mut Draft,
+) -> PlannedAction {
     let PatchStep {
         patch: content,
         matching,
@@ -39,7 +41,10 @@ pub(super) fn plan(planner: &mut Planner<'_>, step: &PatchStep, draft: &mut Draf
                 .map(|refusal| problem(refusal, file, &place))
                 .collect();
             // Whatever commands do, this text will not become a patch.
-            reasons.iter().cloned().for_each(|reason| draft.host(reason));
+            reasons
+                .iter()
+                .cloned()
+                .for_each(|reason| draft.host(reason));
             return refused(reasons);
         }
     };
@@ -57,7 +62,9 @@ pub(super) fn plan(planner: &mut Planner<'_>, step: &PatchStep, draft: &mut Draf
     };
     if let Some(path) = unknown {
         draft.certainty = Certainty::Unknown;
-        draft.note(format!("what {path} holds is known only when this step runs"));
+        draft.note(format!(
+            "what {path} holds is known only when this step runs"
+        ));
     }
     let diff = applied
         .as_ref()
@@ -118,7 +125,8 @@ fn check_base(planner: &Planner<'_>, step: &PatchStep, draft: &mut Draft) {
                 }
             }
             Node::Absent => draft.tree(
-                missing(path, place).help("take it out of `base`, or name the file as it is called"),
+                missing(path, place)
+                    .help("take it out of `base`, or name the file as it is called"),
             ),
             Node::Directory | Node::Symlink(_) => draft.tree(
                 Problem::new(
@@ -152,7 +160,10 @@ fn unknown_file(
                 Problem::new(
                     ProblemCode::TooLarge,
                     place.clone(),
-                    format!("`{path}` has {}, more than can be patched", text::bytes(size)),
+                    format!(
+                        "`{path}` has {}, more than can be patched",
+                        text::bytes(size)
+                    ),
                 )
                 .help(format!(
                     "patch files of at most {}; change this one by a command",
@@ -227,7 +238,10 @@ fn problem(refusal: &Refusal, file: Option<&str>, place: &Pointer) -> Problem {
         text::escape(message),
     );
     problem.help = refusal.help.clone();
-    for (what, lines) in [("expected", &refusal.expected), ("found   ", &refusal.found)] {
+    for (what, lines) in [
+        ("expected", &refusal.expected),
+        ("found   ", &refusal.found),
+    ] {
         for line in lines.iter().take(LINES) {
             let line = line.strip_suffix(b"\n").unwrap_or(line);
             problem = problem.note(format!("{what} | {}", text::escape(line)));

@@ -42,10 +42,18 @@ pub(super) fn line(plan: &Plan, action: &PlannedAction) -> String {
         },
         PlannedAction::Diff(diff) => match diff.exclude.as_slice() {
             [] => "against the baseline".to_owned(),
-            patterns => format!("against the baseline, without {}", escape(patterns.join(", "))),
+            patterns => format!(
+                "against the baseline, without {}",
+                escape(patterns.join(", "))
+            ),
         },
         PlannedAction::Export(export) => {
-            format!("{} -> {}{}", name(&export.path), escape(&export.shown), host_write(plan, action))
+            format!(
+                "{} -> {}{}",
+                name(&export.path),
+                escape(&export.shown),
+                host_write(plan, action)
+            )
         }
         PlannedAction::Refused(_) => "refused before anything is sent".to_owned(),
     }
@@ -58,7 +66,11 @@ fn host_write(plan: &Plan, action: &PlannedAction) -> String {
     let PlannedAction::Export(export) = action else {
         return String::new();
     };
-    let write = plan.reach.host_writes.iter().find(|write| write.path == export.to);
+    let write = plan
+        .reach
+        .host_writes
+        .iter()
+        .find(|write| write.path == export.to);
     match (write, export.overwrite) {
         (None, _) => String::new(),
         (Some(write), Overwrite::Allow) => match &write.replaces {
@@ -166,7 +178,10 @@ fn outcome(exec: &PlannedExec, fails: bool) -> Vec<String> {
         true => "runs into the timeout".to_owned(),
         false => "does not run into the timeout".to_owned(),
     }));
-    out.extend(exec.duration_under.map(|time: Duration| format!("takes under {time}")));
+    out.extend(
+        exec.duration_under
+            .map(|time: Duration| format!("takes under {time}")),
+    );
     out
 }
 

@@ -1,6 +1,7 @@
 //! One thing that is wrong with a request, drawn with carets or as data. Finding it was somebody else's work.
 
-use crate::request::{Document, Location, ParseError, ParseErrors, Pointer, Span};
+use crate::plan::Problem;
+use crate::request::{Document, Location, ParseError, ParseErrors, Pointer, ReferenceError, Span};
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
@@ -50,6 +51,36 @@ impl From<&ParseError> for Finding {
             valid_here: error.valid_here.clone(),
             help: error.help.clone(),
             notes: Vec::new(),
+        }
+    }
+}
+
+impl From<&ReferenceError> for Finding {
+    fn from(error: &ReferenceError) -> Self {
+        Self {
+            code: error.code.to_string(),
+            message: error.message.clone(),
+            pointer: error.pointer.clone(),
+            span: None,
+            label: error.label.clone(),
+            valid_here: error.valid_here.clone(),
+            help: error.help.clone(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+impl From<&Problem> for Finding {
+    fn from(problem: &Problem) -> Self {
+        Self {
+            code: problem.code.to_string(),
+            message: problem.message.clone(),
+            pointer: problem.pointer.clone(),
+            span: None,
+            label: String::new(),
+            valid_here: Vec::new(),
+            help: problem.help.clone(),
+            notes: problem.notes.clone(),
         }
     }
 }
