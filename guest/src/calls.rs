@@ -1,11 +1,17 @@
 //! The ops, one file each. File ops run on a thread and talk through their port; programs are run by the loop.
 
+mod diff;
 pub(crate) mod exec;
 pub(crate) mod family;
 mod journal;
+mod list;
 mod read;
 pub(crate) mod reap;
+mod scan;
 pub(crate) mod spool;
+mod stat;
+mod tar_in;
+mod tar_out;
 pub(crate) mod walk;
 mod write;
 
@@ -121,12 +127,12 @@ pub(crate) fn file_op(world: &World, port: &Port, op: Op) -> Result<Reply, Failu
         Op::SpoolRead(op) => spool::read(world, port, &op),
         Op::FileRead(op) => read::file(world, port, &op),
         Op::FilesWrite(op) => write::files(world, port, op),
-        Op::FileStat(_)
-        | Op::TreeList(_)
-        | Op::TreeScan
-        | Op::TreeDiff
-        | Op::TarIn(_)
-        | Op::TarOut(_) => Err(refusal(FailureCode::UnknownOp, "do this yet")),
+        Op::FileStat(op) => stat::file(world, &op),
+        Op::TreeList(op) => list::tree(world, port, &op),
+        Op::TreeScan => scan::tree(world, port),
+        Op::TreeDiff => diff::tree(world, port),
+        Op::TarIn(op) => tar_in::unpack(world, port, &op),
+        Op::TarOut(op) => tar_out::pack(world, port, &op),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Limits that no kernel mechanism enforces here: memory of all processes together, and disk.
 
 use crate::calls::World;
+use crate::calls::walk::{self, Depth};
 use crate::spawn::Process;
 use pyro_protocol::boot::Limits;
 use pyro_protocol::message::Kind;
@@ -110,14 +111,18 @@ pub(crate) fn has_grown(world: &World, limit: u64) -> bool {
     let mut used = 0u64;
     let mut count = 0usize;
     let allowed = limit.saturating_add(baseline_size(world));
-    let done = crate::calls::walk::walk(&world.run_dir, b"", &mut |found| {
+    let done = walk::walk(&world.run_dir, Depth::All, &mut |found| {
         if found.kind == Kind::File {
-            used = used.saturating_add(found.blocks.saturating_mul(512));
+            used = used.saturating_add(
+                u64::try_from(found.stat.st_blocks)
+                    .unwrap_or(0)
+                    .saturating_mul(512),
+            );
         }
         count += 1;
         // Any failure ends the walk.
         if used > allowed || count > COUNT_LIMIT {
-            Err(crate::calls::walk::stop())
+            Err(walk::stop())
         } else {
             Ok(())
         }
@@ -127,7 +132,7 @@ pub(crate) fn has_grown(world: &World, limit: u64) -> bool {
 }
 
 fn baseline_size(world: &World) -> u64 {
-    let entries = crate::calls::walk::baseline(world)
+    let entries = walk::baseline(world)
         .map(|manifest| manifest.entries)
         .unwrap_or_default();
     entries.iter().fold(0, |sum, entry| {

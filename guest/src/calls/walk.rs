@@ -3,6 +3,7 @@
 
 use super::World;
 use crate::tree::{self, Links, refusal};
+use pyro_protocol::Bytes;
 use pyro_protocol::manifest::Manifest;
 use pyro_protocol::message::{Failure, FailureCode, Kind};
 use rustix::fs::{self, AtFlags, Dir, OFlags, Stat};
@@ -13,14 +14,12 @@ use std::os::fd::{AsFd, OwnedFd};
 /// One path as it was found.
 #[derive(Debug)]
 pub(crate) struct Found<'a> {
-    /// Relative to the root of the walk.
+    /// Relative to the directory of the walk.
     pub(crate) path: &'a [u8],
     /// What it is.
     pub(crate) kind: Kind,
     /// All the rest.
     pub(crate) stat: &'a Stat,
-    /// Disk blocks of 512 bytes.
-    pub(crate) blocks: u64,
     /// Where a link points.
     pub(crate) target: Option<&'a [u8]>,
 }
@@ -39,19 +38,27 @@ impl Item {
     }
 }
 
-/// Calls `visit` for everything below the directory `top` of `root` (not for `top` itself), in the order of whole
-/// paths. Directories that cannot be read or vanish are passed over, and so is what is too deep to have a path.
+/// How far a walk goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// What is in the directory.
+    One,
+    /// What is below it.
+    All,
+}
+
+/// Calls `visit` for what is in or below the directory `root` (not for itself), in the order of whole paths.
+/// Directories that cannot be read or vanish are passed over, and so is what is too deep to have a path.
 ///
 /// # Errors
 /// Where `visit` says so.
 pub(crate) fn walk(
     root: impl AsFd,
-    top: &[u8],
+    depth: Depth,
     visit: &mut dyn FnMut(&Found<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let mut path = top.to_vec();
-    let mut levels: Vec<(usize, std::vec::IntoIter<Item>)> = Vec::new();
-    levels.push((path.len(), items(&root, &path).into_iter()));
+    let mut path = Vec::new();
+    let mut levels = vec![(0, items(&root, b"").into_iter())];
     while let Some((length, rest)) = levels.last_mut() {
         path.truncate(*length);
         let Some(item) = rest.next() else {
@@ -66,14 +73,15 @@ pub(crate) fn walk(
             continue;
         }
         if item.descends() {
-            let below = items(&root, &path);
-            levels.push((path.len(), below.into_iter()));
+            if depth == Depth::All {
+                let below = items(&root, &path);
+                levels.push((path.len(), below.into_iter()));
+            }
             continue;
         }
         visit(&Found {
             path: &path,
             kind: tree::kind(&item.stat),
-            blocks: u64::try_from(item.stat.st_blocks).unwrap_or(0),
             stat: &item.stat,
             target: item.target.as_deref(),
         })?;
@@ -129,6 +137,25 @@ pub(crate) fn open_found(root: impl AsFd, found: &Found<'_>) -> Option<File> {
     let fd: OwnedFd = tree::open(root, found.path, flags, Links::Refuse).ok()?;
     let stat = fs::fstat(&fd).ok()?;
     (tree::kind(&stat) == Kind::File).then(|| File::from(fd))
+}
+
+/// Paths that an op could not handle, for its reply. Bounded: the first ones speak for the rest.
+#[derive(Debug, Default)]
+pub(crate) struct LeftOut {
+    pub(crate) paths: Vec<Bytes>,
+    size: usize,
+}
+
+/// Bytes of left-out paths in a reply.
+const LEFT_OUT_LIMIT: usize = 256 << 10;
+
+impl LeftOut {
+    pub(crate) fn add(&mut self, path: &[u8]) {
+        self.size += path.len() + 8;
+        if self.size <= LEFT_OUT_LIMIT {
+            self.paths.push(Bytes::from(path));
+        }
+    }
 }
 
 /// Ends a walk early.

@@ -1,7 +1,7 @@
 //! What the loop remembers of a client, and how it reads what the client says.
 
 use crate::tree::refusal;
-use pyro_protocol::message::{Failure, FailureCode, HostMessage, Op};
+use pyro_protocol::message::{Failure, FailureCode, HostMessage};
 use std::collections::HashMap;
 
 /// Calls of one channel at the same time.
@@ -126,11 +126,6 @@ pub(super) fn read(header: &[u8]) -> Said {
             format!("read a message: {error}"),
         )),
     }
-}
-
-/// Whether the loop itself carries this op out.
-pub(super) fn is_exec(op: &Op) -> bool {
-    matches!(op, Op::ExecRun(_))
 }
 
 #[cfg(test)]

@@ -58,7 +58,6 @@ impl Spawner for BareSpawner {
             .stdin(copy(stdin)?)
             .stdout(copy(stdout)?)
             .stderr(copy(stderr)?);
-        #[expect(clippy::zombie_processes, reason = "the agent reaps it")]
         let child = command.spawn().map_err(|error| SpawnError::NotStarted {
             code: if error.kind() == std::io::ErrorKind::NotFound {
                 127

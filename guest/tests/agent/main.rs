@@ -2,5 +2,7 @@
 
 mod bare;
 mod host;
+mod hostile;
 mod programs;
+mod trees;
 mod writes;

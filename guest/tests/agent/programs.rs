@@ -27,10 +27,10 @@ fn the_older_generation_counts() {
             version: "test".to_owned(),
         };
         host.say(0, 0, &HostMessage::Hello(hello));
-        match host.message_of(0, 0) {
-            GuestMessage::Hello(hello) => assert_eq!(hello.generation, settled),
-            other => panic!("{other:?}"),
-        }
+        let GuestMessage::Hello(hello) = host.message_of(0, 0) else {
+            panic!("no hello came back")
+        };
+        assert_eq!(hello.generation, settled);
     }
     host.close().expect("a clean end");
 }
@@ -72,15 +72,14 @@ fn what_cannot_start_says_so() {
     host.put("notes.txt", "not a program");
     for (name, code) in [("no-such-program", 127), ("./notes.txt", 126)] {
         let answer = host.run(Op::ExecRun(exec(&[name])));
-        match &answer.exec().end {
-            ExecEnd::NotStarted {
-                code: found, errno, ..
-            } => {
-                assert_eq!(*found, code);
-                assert!(errno.is_some());
-            }
-            other => panic!("{name}: {other:?}"),
-        }
+        let ExecEnd::NotStarted {
+            code: found, errno, ..
+        } = &answer.exec().end
+        else {
+            panic!("{name} ran")
+        };
+        assert_eq!(*found, code);
+        assert!(errno.is_some());
         assert_eq!(answer.ended, [true, true]);
     }
 }
@@ -167,12 +166,10 @@ fn output_can_be_read_again_by_range() {
     ] {
         let (output, reply) = read(call, stream, offset, length).expect("it is there");
         assert_eq!(String::from_utf8_lossy(&output), text);
-        match reply {
-            Reply::Data(report) => {
-                assert_eq!((report.sent, report.size), (text.len() as u64, size))
-            }
-            other => panic!("{other:?}"),
-        }
+        let Reply::Data(report) = reply else {
+            panic!("no range")
+        };
+        assert_eq!((report.sent, report.size), (text.len() as u64, size));
     }
     assert_eq!(
         read(call + 99, 2, 0, None).expect_err("no such call").code,
