@@ -385,8 +385,11 @@ fn a_tree_survives_an_archive_both_ways() {
     assert_eq!(names, [Path::new("run.sh")]);
 }
 
-/// An archive of entries given as type, name, link target, contents.
-fn archive(entries: &[(EntryType, &[u8], &[u8], &[u8])]) -> Vec<u8> {
+/// An entry: type, name, link target, contents.
+type Packed<'a> = (EntryType, &'a [u8], &'a [u8], &'a [u8]);
+
+/// An archive, hostile or not.
+fn archive(entries: &[Packed<'_>]) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     for &(kind, name, target, contents) in entries {
         let mut header = Header::new_gnu();
@@ -413,7 +416,7 @@ fn hostile_archives_are_refused_whole() {
     let outside = tempfile::tempdir().expect("a directory");
     let door = outside.path().as_os_str().as_bytes().to_owned();
     let good = (E::Regular, &b"first"[..], &b""[..], &b"1"[..]);
-    let cases: Vec<Vec<(EntryType, &[u8], &[u8], &[u8])>> = vec![
+    let cases: Vec<Vec<Packed<'_>>> = vec![
         vec![(E::Regular, b"../up", b"", b"x")],
         vec![(E::Regular, b"a/../../up", b"", b"x")],
         vec![(E::Regular, b"/etc/x", b"", b"x")],
