@@ -116,7 +116,7 @@ impl<'a> Journal<'a> {
         path: &[u8],
     ) -> Result<(), Errno> {
         let (dir, name) = self.at(path)?;
-        fs::renameat_with(from, staged, &dir, name, RenameFlags::NOREPLACE)?;
+        shift(from, staged, dir.as_fd(), name)?;
         let back = self.fresh();
         self.steps.push(Step::Placed(path.to_vec(), back));
         Ok(())
@@ -155,13 +155,7 @@ impl<'a> Journal<'a> {
     pub(super) fn take(&mut self, path: &[u8]) -> Result<String, Errno> {
         let (dir, name) = self.at(path)?;
         let old = self.fresh();
-        fs::renameat_with(
-            &dir,
-            name,
-            &self.corner,
-            old.as_str(),
-            RenameFlags::NOREPLACE,
-        )?;
+        shift(dir.as_fd(), name, self.corner(), old.as_bytes())?;
         self.steps.push(Step::Taken(path.to_vec(), old.clone()));
         Ok(old)
     }
@@ -199,10 +193,13 @@ impl<'a> Journal<'a> {
                 continue;
             };
             let _ = match step {
-                Step::Placed(..) => {
-                    fs::renameat(&dir, last.as_slice(), &self.corner, name.as_str())
-                }
-                Step::Taken(..) => fs::renameat(&self.corner, name.as_str(), &dir, last.as_slice()),
+                Step::Placed(..) => shift(dir.as_fd(), &last, self.corner.as_fd(), name.as_bytes()),
+                // Whatever came there meanwhile goes: the old tree is what was promised.
+                Step::Taken(..) => shift(self.corner.as_fd(), name.as_bytes(), dir.as_fd(), &last)
+                    .or_else(|_| {
+                        let flags = RenameFlags::EXCHANGE;
+                        fs::renameat_with(&self.corner, name.as_str(), &dir, last.as_slice(), flags)
+                    }),
                 Step::Exchanged(..) | Step::Made(_) => {
                     let flags = RenameFlags::EXCHANGE;
                     fs::renameat_with(&self.corner, name.as_str(), &dir, last.as_slice(), flags)
@@ -228,6 +225,23 @@ impl Drop for Journal<'_> {
         }
         remove_all(self.world.stage.as_fd(), self.name.as_bytes());
     }
+}
+
+/// Moves something to where nothing is. Moving a directory rewrites its `..`, for which it must be writable: one
+/// that is not is made so for the moment.
+fn shift(from: BorrowedFd<'_>, name: &[u8], to: BorrowedFd<'_>, new: &[u8]) -> Result<(), Errno> {
+    let rename = || fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE);
+    let refused = match rename() {
+        Err(Errno::ACCESS) => Errno::ACCESS,
+        done => return done,
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = fs::openat(from, name, flags, Mode::empty()).map_err(|_| refused)?;
+    let mode = Mode::from_raw_mode(tree::mode(&fs::fstat(&dir)?));
+    fs::fchmod(&dir, mode | Mode::RWXU)?;
+    let done = rename();
+    fs::fchmod(&dir, mode)?;
+    done
 }
 
 fn times_of(stat: &fs::Stat) -> Timestamps {
