@@ -174,6 +174,11 @@ impl Sandbox {
         readable(self.init.1.as_fd(), Duration::ZERO).unwrap_or(true)
     }
 
+    /// The same, asked after something failed. A killed init stays until the agent has reaped its own children.
+    fn ending(&self) -> bool {
+        self.ended() || processes::is_exiting(self.init.0)
+    }
+
     /// A fork whose child is in the inner pid namespace. The calling thread's own children are back in the agent's
     /// afterwards: a thread that has its children elsewhere cannot make threads.
     fn fork_inside(&self) -> io::Result<Fork> {
@@ -222,7 +227,7 @@ impl Sandbox {
 
     fn check_init(&self, error: io::Error) -> SpawnError {
         // A pid namespace whose init is gone takes no more processes: ENOMEM from clone.
-        if self.ended() {
+        if self.ending() {
             SpawnError::SandboxEnded
         } else {
             SpawnError::Agent(error)
@@ -450,7 +455,7 @@ impl Sandbox {
                 let errno =
                     Errno::from_raw_os_error(i32::from(u16::from_le_bytes([words[1], words[2]])));
                 self.abandon(pidfd);
-                if self.ended() {
+                if self.ending() {
                     return Err(SpawnError::SandboxEnded);
                 }
                 Err(not_started(program, step, errno))
