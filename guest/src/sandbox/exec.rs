@@ -144,10 +144,6 @@ struct Prepared<'a> {
 }
 
 impl Sandbox {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "called once, by the code that made the parts"
-    )]
     pub(crate) fn new(
         init: (i32, OwnedFd),
         namespaces: Namespaces,

@@ -50,6 +50,7 @@ fn attempt(name: &str) -> i32 {
         "clone_user" => call(libc::SYS_clone, [0x1000_0011, 0, 0, 0, 0, 0]),
         "clone_user_high" => call(libc::SYS_clone, [0x1000_0011 | high, 0, 0, 0, 0, 0]),
         "clone_pid" => call(libc::SYS_clone, [0x2000_0011, 0, 0, 0, 0, 0]),
+        "clone_parent" => call(libc::SYS_clone, [0x8011, 0, 0, 0, 0, 0]),
         "clone3" => call(libc::SYS_clone3, zero),
         "setns" => call(libc::SYS_setns, zero),
         "bpf" => call(libc::SYS_bpf, zero),

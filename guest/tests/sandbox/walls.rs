@@ -49,7 +49,7 @@ const ATTEMPTS: &[(&str, i32)] = &[
     ("mount", EPERM), ("remount", EPERM), ("umount", EPERM), ("move_mount", EPERM), ("open_tree", EPERM),
     ("fsopen", EPERM), ("mount_setattr", EPERM), ("pivot_root", EPERM), ("chroot", EPERM),
     ("unshare_user", EPERM), ("unshare_mount", EPERM), ("unshare_net", EPERM),
-    ("clone_user", EPERM), ("clone_user_high", EPERM), ("clone_pid", EPERM), ("clone3", ENOSYS), ("setns", EPERM),
+    ("clone_user", EPERM), ("clone_user_high", EPERM), ("clone_pid", EPERM), ("clone_parent", EPERM), ("clone3", ENOSYS), ("setns", EPERM),
     ("bpf", EPERM), ("io_uring_setup", EPERM), ("io_uring_enter", EPERM), ("io_uring_register", EPERM),
     ("userfaultfd", EPERM), ("keyctl", EPERM), ("add_key", EPERM), ("request_key", EPERM), ("perf_event_open", EPERM),
     ("ptrace_init", EPERM), ("seize_init", EPERM), ("read_init", EPERM), ("pidfd_getfd", EPERM), ("kcmp", EPERM),
