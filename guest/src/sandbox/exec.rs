@@ -144,10 +144,6 @@ struct Prepared<'a> {
 }
 
 impl Sandbox {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "called once, by the code that made the parts"
-    )]
     pub(crate) fn new(
         init: (i32, OwnedFd),
         namespaces: Namespaces,
@@ -172,6 +168,11 @@ impl Sandbox {
     /// Whether init is gone, and every program with it.
     fn ended(&self) -> bool {
         readable(self.init.1.as_fd(), Duration::ZERO).unwrap_or(true)
+    }
+
+    /// The same, asked after something failed. A killed init stays until the agent has reaped its own children.
+    fn ending(&self) -> bool {
+        self.ended() || processes::is_exiting(self.init.0)
     }
 
     /// A fork whose child is in the inner pid namespace. The calling thread's own children are back in the agent's
@@ -222,7 +223,7 @@ impl Sandbox {
 
     fn check_init(&self, error: io::Error) -> SpawnError {
         // A pid namespace whose init is gone takes no more processes: ENOMEM from clone.
-        if self.ended() {
+        if self.ending() {
             SpawnError::SandboxEnded
         } else {
             SpawnError::Agent(error)
@@ -450,7 +451,7 @@ impl Sandbox {
                 let errno =
                     Errno::from_raw_os_error(i32::from(u16::from_le_bytes([words[1], words[2]])));
                 self.abandon(pidfd);
-                if self.ended() {
+                if self.ending() {
                     return Err(SpawnError::SandboxEnded);
                 }
                 Err(not_started(program, step, errno))

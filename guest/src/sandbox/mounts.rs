@@ -46,6 +46,8 @@ pub(crate) fn new(
     attributes: MountAttrFlags,
 ) -> Result<OwnedFd> {
     let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    // Shown as the device in /proc/mounts; programs expect the kind of a file system that has none.
+    rustix::mount::fsconfig_set_string(&context, "source", kind)?;
     for (key, value) in options {
         if value.is_empty() {
             rustix::mount::fsconfig_set_flag(&context, *key)?;

@@ -34,6 +34,18 @@ fn one(pid: i32) -> Option<Process> {
     Some(process)
 }
 
+/// Whether a process has begun to exit; true as well when it is gone.
+pub(crate) fn is_exiting(pid: i32) -> bool {
+    const PF_EXITING: u32 = 0x4;
+    let flags = || {
+        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let end = stat.iter().rposition(|byte| *byte == b')')?;
+        let fields = std::str::from_utf8(&stat[end + 1..]).ok()?;
+        fields.split_whitespace().nth(6)?.parse::<u32>().ok()
+    };
+    flags().is_none_or(|flags| flags & PF_EXITING != 0)
+}
+
 /// Below this, sharing is libraries. Above, it may be a flood of shared memory, and the exact count is worth its time.
 const SHARED_MATTERS: u64 = 64 << 20;
 
@@ -59,6 +71,10 @@ fn parse(pid: i32, stat: &[u8], statm: &str) -> Option<Process> {
         .ok()?
         .split_whitespace()
         .collect();
+    // Ended, and only its parent has not looked yet.
+    if matches!(fields.first(), Some(&("Z" | "X"))) {
+        return None;
+    }
     let number = |field: usize| fields.get(field)?.parse::<i32>().ok();
     let mut pages = statm.split_whitespace().skip(1).map(str::parse::<u64>);
     let (resident, shared) = (pages.next()?.ok()?, pages.next()?.ok()?);

@@ -213,9 +213,10 @@ fn judge(verdict: Verdict, program: &mut Vec<sock_filter>) {
         Verdict::Pretend => program.push(give(ERRNO)),
         Verdict::Clone => {
             // NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. NEWTIME is part of the exit signal here.
+            // And PARENT: a program's parent is the agent, which wants no children that it has not made.
             program.extend([
                 load(argument(0)),
-                branch(ANY_BIT, 0x7e02_0000, 0, 1),
+                branch(ANY_BIT, 0x7e02_8000, 0, 1),
                 give(EPERM),
                 give(ALLOW),
             ]);
@@ -381,6 +382,7 @@ mod tests {
         assert_eq!(with(RANGE, libc::SYS_ioctl, [0, 0x5401, 0]), ALLOW);
         let user = 0x1000_0000 | (1 << 40);
         assert_eq!(with(RANGE, libc::SYS_clone, [user, 0, 0]), EPERM);
+        assert_eq!(with(RANGE, libc::SYS_clone, [0x8011, 0, 0]), EPERM);
         assert_eq!(with(RANGE, libc::SYS_clone, [0x003d_0f00, 0, 0]), ALLOW);
         let vsock = 40 | (1 << 33);
         assert_eq!(with(RANGE, libc::SYS_socket, [vsock, 1, 0]), EAFNOSUPPORT);

@@ -135,10 +135,14 @@ fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 fn report(agent: &OwnedFd) -> Result<Ready, BootFailure> {
     let step = BootStep::OuterNamespaces;
     send(agent, b"").at(step, "let the agent start")?;
-    let reply = receive(agent, PATIENCE).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => refusal(step, "the agent ended without a word"),
-        io::ErrorKind::TimedOut => refusal(step, "the agent did not get ready in time"),
-        kind => refusal(step, format!("hear from the agent: {kind}")),
+    let reply = receive(agent, PATIENCE).map_err(|error| {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            refusal(step, "the agent ended without a word")
+        } else if error.kind() == io::ErrorKind::TimedOut {
+            refusal(step, "the agent did not get ready in time")
+        } else {
+            refusal(step, format!("hear from the agent: {error}"))
+        }
     })?;
     match serde_json::from_slice(&reply) {
         Ok(BootReply::Ready(ready)) => Ok(ready),

@@ -162,6 +162,17 @@ pub(crate) fn boot_in(folder: &Path) -> Boot {
 
 /// Starts a zygote and says what to make.
 pub(crate) fn start(boot: &Boot) -> (Child, UnixStream, UnixStream, BootReply) {
+    let (zygote, mut control, link) = start_unheard(boot, |_| {});
+    let reply = hear(&mut control).expect("answers");
+    let reply = serde_json::from_slice(&reply).expect("understands");
+    (zygote, control, link, reply)
+}
+
+/// The same without waiting for the answer; `started` is told the zygote's process.
+pub(crate) fn start_unheard(
+    boot: &Boot,
+    started: impl FnOnce(i32),
+) -> (Child, UnixStream, UnixStream) {
     let (mut control, theirs) = UnixStream::pair().expect("a pair");
     let (link, other) = UnixStream::pair().expect("a pair");
     let program = std::env::current_exe().expect("knows itself");
@@ -173,15 +184,13 @@ pub(crate) fn start(boot: &Boot) -> (Child, UnixStream, UnixStream, BootReply) {
         .stderr(Stdio::null())
         .spawn()
         .expect("starts");
-    tell(&mut control, &serde_json::to_vec(boot).expect("serialises")).expect("tells");
-    control
-        .set_read_timeout(Some(Duration::from_secs(30)))
-        .expect("sets a timeout");
-    link.set_read_timeout(Some(Duration::from_secs(30)))
-        .expect("sets a timeout");
-    let reply = hear(&mut control).expect("answers");
-    let reply = serde_json::from_slice(&reply).expect("understands");
-    (zygote, control, link, reply)
+    started(i32::try_from(zygote.id()).expect("fits"));
+    // Who is killed this early may not read it.
+    let _ = tell(&mut control, &serde_json::to_vec(boot).expect("serialises"));
+    let patience = Some(Duration::from_secs(30));
+    control.set_read_timeout(patience).expect("sets a timeout");
+    link.set_read_timeout(patience).expect("sets a timeout");
+    (zygote, control, link)
 }
 
 impl Host {

@@ -6,6 +6,7 @@
 
 mod client;
 mod life;
+mod probe;
 mod programs;
 mod walls;
 
@@ -25,8 +26,16 @@ fn main() -> ExitCode {
             Err(_) => ExitCode::FAILURE,
         };
     }
-    let wanted: Vec<String> = std::env::args()
-        .skip(1)
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("--probe", names)) = arguments
+        .split_first()
+        .map(|(first, rest)| (first.as_str(), rest))
+    {
+        println!("{}", probe::run(names).trim_end());
+        return ExitCode::SUCCESS;
+    }
+    let wanted: Vec<String> = arguments
+        .into_iter()
         .filter(|argument| !argument.starts_with('-'))
         .collect();
     if std::env::args().any(|argument| argument == "--list") {
