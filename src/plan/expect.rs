@@ -145,7 +145,14 @@ pub(super) fn check(step: &Step, draft: &mut Draft) {
     let (verb, meant): (_, &[&str]) = match &step.action {
         Action::Exec(_) => (
             "exec",
-            &["exit", "stdout", "stderr", "duration_under", "timed_out", "signal"],
+            &[
+                "exit",
+                "stdout",
+                "stderr",
+                "duration_under",
+                "timed_out",
+                "signal",
+            ],
         ),
         Action::Write(_) => ("write", &[]),
         Action::Patch(_) => ("patch", &[]),

@@ -110,7 +110,7 @@ pub(super) fn plan(planner: &mut Planner<'_>, export: &Export, draft: &mut Draft
                 Problem::new(
                     ProblemCode::ExportExists,
                     place.clone(),
-                    format!("`{shown}` already exists on the host: {there}"),
+                    format!("`{shown}` already exists on the host: a {there}"),
                 )
                 .help(help),
             );

@@ -8,9 +8,7 @@ use super::{
     PlannedWriteFile, Problem, ProblemCode, expect, text,
 };
 use crate::patch;
-use crate::request::{
-    Delete, Diff, Expect, GuestPath, List, Missing, Pointer, Read, Size, Write,
-};
+use crate::request::{Delete, Diff, Expect, GuestPath, List, Missing, Pointer, Read, Size, Write};
 use std::collections::BTreeSet;
 
 const MAX_READ: Size = Size::from_bytes(64 << 10);
@@ -61,7 +59,10 @@ pub(super) fn write(planner: &mut Planner<'_>, write: &Write, draft: &mut Draft)
             planner.tree.put(&file.path, file.bytes.clone(), file.mode);
         }
     } else if !draft.expect_fails {
-        write.files.keys().for_each(|path| planner.tree.forget(path));
+        write
+            .files
+            .keys()
+            .for_each(|path| planner.tree.forget(path));
     }
     PlannedAction::Write(PlannedWrite { files })
 }
@@ -82,7 +83,9 @@ fn diff_of(
         }) => Some((bytes, mode)),
         Node::File(file) => {
             let size = text::bytes(file.size);
-            draft.note(format!("{path} replaces a file of {size}, which is not compared"));
+            draft.note(format!(
+                "{path} replaces a file of {size}, which is not compared"
+            ));
             return Vec::new();
         }
         Node::Absent | Node::Directory | Node::Symlink(_) | Node::Unknown => None,
@@ -93,7 +96,11 @@ fn diff_of(
 }
 
 /// One file's section of a diff, or a line in its place where the texts are too large to compare.
-pub(super) fn section(path: &[u8], old: Option<(&[u8], u32)>, new: Option<(&[u8], u32)>) -> Vec<u8> {
+pub(super) fn section(
+    path: &[u8],
+    old: Option<(&[u8], u32)>,
+    new: Option<(&[u8], u32)>,
+) -> Vec<u8> {
     let size = |side: Option<(&[u8], u32)>| side.map_or(0, |(bytes, _)| bytes.len());
     if size(old) > MAX_DIFF || size(new) > MAX_DIFF {
         if old == new {
@@ -144,9 +151,9 @@ pub(super) fn delete(
             None => planner.tree.lookup(path) == Node::Absent,
         };
         match (is_absent, delete.missing) {
-            (true, Missing::Error) => draft.tree(
-                missing(path, place).help("take it out, or add `missing = \"ignore\"`"),
-            ),
+            (true, Missing::Error) => {
+                draft.tree(missing(path, place).help("take it out, or add `missing = \"ignore\"`"))
+            }
             (true, Missing::Ignore) => draft.note(format!("{path} is not there")),
             (false, _) if planner.tree.lookup(path) == Node::Directory => {
                 let below = planner.tree.below(path);
@@ -281,11 +288,19 @@ pub(super) fn reached<'p>(
             .help("name a path that stays inside /workspace")
     };
     match planner.tree.follow(path) {
-        Lead::To(real) => return planner.tree.lookup(&real),
+        Lead::To(real) => {
+            let node = planner.tree.lookup(&real);
+            if node == Node::Unknown {
+                draft.certainty = Certainty::Unknown;
+            }
+            return node;
+        }
         Lead::Unknown => draft.certainty = Certainty::Unknown,
         Lead::Nowhere if planner.commands.is_empty() => {
             let problem = missing(path, place.clone());
-            draft.tree(problem.help("name a path that is in the seed or that an earlier step writes"));
+            draft.tree(
+                problem.help("name a path that is in the seed or that an earlier step writes"),
+            );
         }
         // That is what commands are for.
         Lead::Nowhere => {
@@ -296,7 +311,8 @@ pub(super) fn reached<'p>(
             ));
         }
         Lead::FileParent(parent) => draft.tree(
-            missing(path, place.clone()).help(format!("`{parent}` is a file; nothing lies below it")),
+            missing(path, place.clone())
+                .help(format!("`{parent}` is a file; nothing lies below it")),
         ),
         Lead::Out(link) => draft.tree(kind(format!(
             "the link `{link}` leads out of the workspace, where nothing is read"
@@ -330,7 +346,9 @@ pub(super) fn blocked(obstacle: &Obstacle, path: &GuestPath, place: Pointer) -> 
             "name the file that it leads to, or delete the link in an earlier step",
         ),
         Obstacle::LinkedParent(parent) => (
-            format!("`{path}` lies behind the link `{parent}`, and nothing is changed through links"),
+            format!(
+                "`{path}` lies behind the link `{parent}`, and nothing is changed through links"
+            ),
             "name the path that the link leads to",
         ),
         Obstacle::FileParent(parent) => (

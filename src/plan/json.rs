@@ -41,20 +41,24 @@ pub(super) fn request_digest(request: &Request, facts: &Facts) -> Digest {
 }
 
 fn body(plan: &Plan) -> Map<String, Value> {
-    let steps: Vec<_> = plan.steps.iter().map(|step| {
-        let mut out = object([
-            ("number", step.number.into()),
-            ("id", step.id.as_ref().map(ToString::to_string).into()),
-            ("pointer", step.pointer.0.clone().into()),
-            ("verb", step.action.verb().into()),
-            ("certainty", certainty(step.certainty).into()),
-            ("notes", step.notes.clone().into()),
-            ("always", step.always.into()),
-            ("expect_fails", step.expect_fails.into()),
-        ]);
-        out.extend(action(&step.action));
-        Value::Object(out)
-    }).collect();
+    let steps: Vec<_> = plan
+        .steps
+        .iter()
+        .map(|step| {
+            let mut out = object([
+                ("number", step.number.into()),
+                ("id", step.id.as_ref().map(ToString::to_string).into()),
+                ("pointer", step.pointer.0.clone().into()),
+                ("verb", step.action.verb().into()),
+                ("certainty", certainty(step.certainty).into()),
+                ("notes", step.notes.clone().into()),
+                ("always", step.always.into()),
+                ("expect_fails", step.expect_fails.into()),
+            ]);
+            out.extend(action(&step.action));
+            Value::Object(out)
+        })
+        .collect();
     let writes: Vec<_> = (plan.reach.host_writes.iter())
         .map(|write| json!({"path": write.shown, "replaces": write.replaces}))
         .collect();
@@ -195,7 +199,10 @@ fn action(action: &PlannedAction) -> Map<String, Value> {
             out
         }
         PlannedAction::Delete(delete) => object([
-            ("paths", paths(delete.paths.iter().map(|path| path.as_bytes()))),
+            (
+                "paths",
+                paths(delete.paths.iter().map(|path| path.as_bytes())),
+            ),
             (
                 "missing",
                 match delete.missing {
@@ -206,7 +213,10 @@ fn action(action: &PlannedAction) -> Map<String, Value> {
             ),
         ]),
         PlannedAction::Read(read) => object([
-            ("paths", paths(read.paths.iter().map(|path| path.as_bytes()))),
+            (
+                "paths",
+                paths(read.paths.iter().map(|path| path.as_bytes())),
+            ),
             ("max_bytes", read.max_bytes.as_bytes().into()),
             ("expect_content", checks(&read.content)),
         ]),
@@ -258,7 +268,10 @@ fn exec(exec: &PlannedExec) -> Map<String, Value> {
         ("timeout_ms", exec.timeout.as_millis().into()),
         ("max_output", exec.max_output.as_bytes().into()),
         ("expect_exit", exec.exit.clone().into()),
-        ("expect_signal", exec.signal.map(|signal| signal.name).into()),
+        (
+            "expect_signal",
+            exec.signal.map(|signal| signal.name).into(),
+        ),
         ("expect_timed_out", exec.timed_out.into()),
         (
             "expect_duration_under_ms",

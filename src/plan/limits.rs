@@ -36,7 +36,12 @@ pub(super) fn decide(
     };
     let size = |bytes| Size::from_bytes(bytes).to_string();
     if let Some(memory) = workspace.memory {
-        least("memory", memory.as_bytes(), LEAST_MEMORY, size(LEAST_MEMORY));
+        least(
+            "memory",
+            memory.as_bytes(),
+            LEAST_MEMORY,
+            size(LEAST_MEMORY),
+        );
         if host.memory > 0 && memory.as_bytes() > host.memory {
             notes.push(format!(
                 "the host has {} of memory, less than the workspace may use",
@@ -124,7 +129,8 @@ fn default_disk(free: Option<u64>) -> u64 {
 
 /// What always stays free: 2 % of what is free now, rounded likewise, at least 512 MiB.
 fn reserve(free: Option<u64>) -> u64 {
-    free.map_or(0, |free| power_of_two(free / 50)).max(512 * MIB)
+    free.map_or(0, |free| power_of_two(free / 50))
+        .max(512 * MIB)
 }
 
 fn power_of_two(number: u64) -> u64 {

@@ -3,8 +3,8 @@
 use super::draft::Draft;
 use super::tree::SymbolicTree;
 use super::{
-    Certainty, HostWrite, Plan, PlannedAction, PlannedStep, PlannedWorkspace, Problem, ProblemCode, Problems,
-    Reach, exec, expect, export, files, json, patching, text, workspace,
+    Certainty, HostWrite, Plan, PlannedAction, PlannedStep, PlannedWorkspace, Problem, ProblemCode,
+    Problems, Reach, exec, expect, export, files, json, patching, text, workspace,
 };
 use crate::preflight::Facts;
 use crate::request::{Action, Digest, Pointer, Request, Step, StepId};

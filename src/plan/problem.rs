@@ -85,7 +85,11 @@ impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_slice() {
             [one] => f.write_str(&one.message),
-            several => write!(f, "the request cannot work here, for {} reasons", several.len()),
+            several => write!(
+                f,
+                "the request cannot work here, for {} reasons",
+                several.len()
+            ),
         }
     }
 }

@@ -15,7 +15,11 @@ pub(crate) fn grouped(number: u64) -> String {
 
 /// `1 file`, `1 204 files`
 pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
-    format!("{} {}", grouped(number), if number == 1 { one } else { many })
+    format!(
+        "{} {}",
+        grouped(number),
+        if number == 1 { one } else { many }
+    )
 }
 
 /// `1 204 bytes`, `3.1 MiB`

@@ -166,7 +166,10 @@ fn seed(
             ProblemCode::SeedContainsState,
             match state.is_empty() {
                 true => format!("`{name}` is pyro's own state directory"),
-                false => format!("`{name}` has pyro's own state in it, at `{}`", text::escape(&state.0)),
+                false => format!(
+                    "`{name}` has pyro's own state in it, at `{}`",
+                    text::escape(&state.0)
+                ),
             },
             "name a smaller directory, or keep pyro's state elsewhere (PYRO_STATE_DIR)",
         );

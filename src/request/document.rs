@@ -98,7 +98,10 @@ impl Document {
             Err(error) => {
                 let at = error.valid_up_to();
                 document.text = String::from_utf8_lossy(bytes).into_owned();
-                let message = format!("the document is not UTF-8: it has the byte {:#04x}", bytes[at]);
+                let message = format!(
+                    "the document is not UTF-8: it has the byte {:#04x}",
+                    bytes[at]
+                );
                 let span = at..at + char::REPLACEMENT_CHARACTER.len_utf8();
                 let error = ParseError::new(ErrorCode::NotUtf8, &whole, &span, message)
                     .label("not UTF-8")

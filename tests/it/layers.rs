@@ -28,14 +28,19 @@ fn used(source: &str) -> impl Iterator<Item = &str> {
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"));
     code.flat_map(|line| line.split("crate::").skip(1))
-        .filter_map(|rest| rest.split(|c: char| !c.is_ascii_lowercase() && c != '_').next())
+        .filter_map(|rest| {
+            rest.split(|c: char| !c.is_ascii_lowercase() && c != '_')
+                .next()
+        })
         .filter(|name| !name.is_empty())
 }
 
 #[test]
 fn imports_point_down() {
     for (folder, may_use) in MAY_USE {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("src")
+            .join(folder);
         let mut texts = Vec::new();
         sources(&root, &mut texts);
         let used: BTreeSet<_> = texts.iter().flat_map(|text| used(text)).collect();
