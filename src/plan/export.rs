@@ -130,7 +130,8 @@ pub(super) fn plan(planner: &mut Planner<'_>, export: &Export, draft: &mut Draft
         let step = draft.number;
         planner
             .exported
-            .insert(host.clone(), Exported { step, is_file });
+            .entry(host.clone())
+            .or_insert(Exported { step, is_file });
         planner.host_writes.push(HostWrite {
             path: host.clone(),
             shown: to.clone(),
