@@ -90,7 +90,7 @@ pub(crate) fn check(hunk: &Hunk) -> Result<(), Refused> {
         let open: Vec<bool> = lines.map(|line| !line.ends_with(b"\n")).collect();
         open.iter().rev().skip(1).any(|open| *open)
     };
-    if unfinished(&mut hunk.old()) || unfinished(&mut hunk.new()) {
+    if unfinished(&mut hunk.old_lines()) || unfinished(&mut hunk.new_lines()) {
         let message = "`\\ No newline at end of file` stands below a line that is not the last one";
         return Err(Refusal::new(RefusalCode::Corrupt, message).at(hunk.line));
     }
@@ -242,7 +242,8 @@ fn by_counts(reader: &mut Reader<'_>, stated: &Stated) -> Believed {
     while reader.peek(next).is_some_and(<[u8]>::is_empty) {
         next += 1;
     }
-    let more = !at_boundary(reader, next) && continues(reader, next, blank);
+    let signed = reader.peek(next) == Some(b"-- ") && !body_like(reader.peek(next + 1));
+    let more = !at_boundary(reader, next) && !signed && continues(reader, next, blank);
     match (more, blank) {
         (true, true) if stated.explicit => Believed::Unclear(reader.number() + next),
         (true, _) => Believed::No,
@@ -252,6 +253,10 @@ fn by_counts(reader: &mut Reader<'_>, stated: &Stated) -> Believed {
             Believed::Yes(lines)
         }
     }
+}
+
+fn body_like(line: Option<&[u8]>) -> bool {
+    line.is_some_and(|line| kind(line).is_some())
 }
 
 /// Lines that look like a body go on here; behind a blank line, context alone may as well be indented prose.
@@ -349,6 +354,7 @@ fn judge(
             .help("send the whole hunk, or correct the counts if it is whole")
     };
     match reader.peek(ahead) {
+        Some(line) if is_signature(reader, ahead) || is_directive(line) => short.then(cut_off),
         Some(line) if at_boundary(reader, ahead) || line.starts_with(b"diff ") => None,
         Some(line) if !is_fence(line) => {
             let stray = (ahead..)
@@ -368,6 +374,20 @@ fn judge(
                 );
             }
             short.then(cut_off)
+        }
+        None if !stated.explicit
+            && lines
+                .last()
+                .is_some_and(|line| line.kind != LineKind::Context)
+            && !reader.ended() =>
+        {
+            let message =
+                "the text ends in the middle of a line, and no counts say that the hunk is whole";
+            Some(
+                Refusal::new(RefusalCode::CutOff, message)
+                    .at(reader.number() + ahead - 1)
+                    .help("end the patch with a line end, or write counts into the `@@` line"),
+            )
         }
         Some(_) | None => short.then(cut_off),
     }

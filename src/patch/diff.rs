@@ -75,7 +75,13 @@ pub fn unified(path: &[u8], old: Option<Side<'_>>, new: Option<Side<'_>>) -> Vec
         (Some(old), None) => {
             out.extend(format!("deleted file mode {:o}\n", old.git_mode()).bytes())
         }
-        (None, Some(new)) => out.extend(format!("new file mode {:o}\n", new.git_mode()).bytes()),
+        (None, Some(new)) => {
+            out.extend(format!("new file mode {:o}\n", new.git_mode()).bytes());
+            // Without hunks to follow, the hash tells a whole section from one that was cut off.
+            if new.bytes.is_empty() {
+                out.extend(b"index 0000000..e69de29\n");
+            }
+        }
         (Some(_), Some(_)) => {}
         (None, None) => return Vec::new(),
     }

@@ -16,6 +16,9 @@ pub(crate) fn label(file: &FilePatch) -> Option<Vec<u8>> {
     })
 }
 
+/// How git names the content of an empty file.
+const EMPTY_BLOB: &[u8] = b"e69de29bb2d1d6434b8b29ae775ad8c2e48c5391";
+
 /// The letters that git puts before names: a/b, and i/w, c/i, c/w, o/w with `diff.mnemonicPrefix`.
 pub(crate) fn is_prefix(part: &[u8]) -> bool {
     matches!(part, b"a" | b"b" | b"i" | b"w" | b"c" | b"o")
@@ -74,8 +77,9 @@ fn named(text: &[u8]) -> Result<Named, Refused> {
     } else {
         let stamp = (0..text.len()).find(|&at| text[at] == b' ' && is_date(&text[at + 1..]));
         let (name, stamp) = text.split_at(stamp.unwrap_or(text.len()));
-        (name.trim_ascii_end().to_vec(), stamp.trim_ascii_start())
+        (name.trim_ascii_end().to_vec(), stamp)
     };
+    let stamp = stamp.trim_ascii_start();
     let epoch = stamp.starts_with(b"1970-01-01") || stamp.starts_with(b"1969-12-31");
     let name = (name != b"/dev/null").then(|| Name::new(&name));
     Ok(Named { name, epoch })
@@ -104,6 +108,7 @@ pub(crate) fn plain(
         crlf: true,
         old_epoch: false,
         new_epoch: false,
+        promised: false,
     };
     let read = names(reader, &mut open);
     finish(open, read, refusals)
@@ -146,6 +151,7 @@ pub(crate) fn git(
         crlf: reader.raw(0).is_some_and(|line| line.ends_with(b"\r\n")),
         old_epoch: false,
         new_epoch: false,
+        promised: false,
     };
     let first = reader
         .peek(0)
@@ -197,8 +203,15 @@ fn extended(reader: &mut Reader<'_>, open: &mut Open, first: &[u8]) -> Result<()
             file.old_mode = Some(mode(rest, number)?);
             file.operation = Operation::Delete;
         } else if let Some(rest) = line.strip_prefix(b"index ") {
-            let end = rest.windows(2).position(|pair| pair == b"..").unwrap_or(0);
+            let Some(end) = rest.windows(2).position(|pair| pair == b"..") else {
+                let message = "the `index` line is not whole";
+                return Err(Refusal::new(RefusalCode::CutOff, message).at(number));
+            };
             file.old_blob = Some(rest[..end].to_ascii_lowercase());
+            let new = rest.get(end + 2..).unwrap_or_default();
+            let new = new.split(|&byte| byte == b' ').next().unwrap_or_default();
+            open.promised |=
+                new != &rest[..end] && !(new.len() >= 4 && EMPTY_BLOB.starts_with(new));
             if let Some(at) = rest.iter().position(|&byte| byte == b' ') {
                 mode(&rest[at + 1..], number)?;
             }
@@ -220,9 +233,9 @@ fn extended(reader: &mut Reader<'_>, open: &mut Open, first: &[u8]) -> Result<()
         } else if let Some(rest) = line.strip_prefix(b"copy to ") {
             to = Some(extended_name(rest)?);
             file.operation = Operation::Copy;
-        } else if !line.starts_with(b"similarity index ")
-            && !line.starts_with(b"dissimilarity index ")
-        {
+        } else if let Some(rest) = line.strip_prefix(b"similarity index ") {
+            open.promised |= rest != b"100%";
+        } else if !line.starts_with(b"dissimilarity index ") {
             break;
         }
         reader.skip(1);
@@ -235,7 +248,9 @@ fn extended(reader: &mut Reader<'_>, open: &mut Open, first: &[u8]) -> Result<()
                 "a rename or copy has to name both its source and its target",
             ));
         };
+        let agree = !named || (agree(&file.old, &from) && agree(&file.new, &to));
         (file.old, file.new) = (Some(from), Some(to));
+        agree.then_some(()).ok_or_else(disagreement)?;
     } else if !named {
         let (old, new) = heads.ok_or_else(|| {
             Refusal::new(
@@ -245,8 +260,26 @@ fn extended(reader: &mut Reader<'_>, open: &mut Open, first: &[u8]) -> Result<()
         })?;
         file.prefixed = prefixed(&old, &new);
         (file.old, file.new) = (Some(old), Some(new));
+    } else if let Some((old, new)) = heads {
+        let agree = agree(&file.old, &old) && agree(&file.new, &new);
+        agree.then_some(()).ok_or_else(disagreement)?;
     }
     Ok(())
+}
+
+/// Both are one name, but for a prefix that one of them may have.
+fn agree(name: &Option<Name>, other: &Name) -> bool {
+    let Some(name) = name else { return true };
+    let rest = |name: &Name| name.split().map(|(_, rest)| rest.to_vec());
+    let other_rest = rest(other);
+    name == other
+        || rest(name).is_some_and(|rest| rest == other.as_bytes() || Some(rest) == other_rest)
+        || other_rest.is_some_and(|rest| rest == name.as_bytes())
+}
+
+fn disagreement() -> Refused {
+    let message = "`---` and `+++` name another file than the lines above them";
+    Refusal::new(RefusalCode::PathAmbiguous, message).help("write the same names in all of them")
 }
 
 /// Names that differ in their first part alone have it as a prefix; equal names need none.

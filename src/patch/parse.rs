@@ -5,7 +5,7 @@ use super::body;
 use super::envelope;
 use super::header;
 use super::refusal::{Refusal, RefusalCode, Refused};
-use super::section::{FilePatch, LineKind, Operation, Patch};
+use super::section::{FilePatch, Form, LineKind, Operation, Patch};
 
 /// The largest patch text, and the largest number of sections and hunks in it.
 const MAX_TEXT: usize = 256 << 20;
@@ -67,6 +67,11 @@ impl<'a> Reader<'a> {
         self.at += lines;
     }
 
+    /// The last line of the text has its line end.
+    pub(crate) fn ended(&self) -> bool {
+        self.lines.last().is_none_or(|line| line.ends_with(b"\n"))
+    }
+
     /// 1-based number of the line to read next.
     pub(crate) fn number(&self) -> usize {
         self.at + 1
@@ -101,6 +106,8 @@ pub(crate) struct Open {
     /// The header names a time before all files, which is how `diff -N` says "not there".
     pub(crate) old_epoch: bool,
     pub(crate) new_epoch: bool,
+    /// The header says that the content changes, so hunks must follow.
+    pub(crate) promised: bool,
 }
 
 struct Parser<'a> {
@@ -172,11 +179,29 @@ impl Parser<'_> {
         {
             Refusal::new(RefusalCode::UnsupportedForm, "this is a context diff")
                 .help("make a unified diff (`diff -u`)")
+        } else if self.open.is_some() && self.ends_in_header(line) {
+            Refusal::new(
+                RefusalCode::CutOff,
+                "the text ends in the middle of a header line",
+            )
+            .help("send the whole patch")
         } else {
+            // A header that is not whole still ends the section above: its hunks belong to some other file.
+            let heads: [&[u8]; 5] = [b"--- ", b"+++ ", b"diff ", b"Index: ", b"*** "];
+            if heads.iter().any(|head| line.starts_with(head)) {
+                self.close();
+            }
             return;
         };
         self.open = None;
         self.refusals.push(*refused.at(number));
+    }
+
+    /// The text stops within the first bytes of something that was to follow.
+    fn ends_in_header(&self, line: &[u8]) -> bool {
+        let heads: [&[u8]; 4] = [b"@@", b"diff --git ", b"--- ", b"+++ "];
+        let begun = |head: &&[u8]| head.starts_with(line) && !line.is_empty();
+        self.reader.peek(1).is_none() && !self.reader.ended() && heads.iter().any(begun)
     }
 
     fn envelope(&mut self) {
@@ -189,6 +214,7 @@ impl Parser<'_> {
                         crlf: false,
                         old_epoch: false,
                         new_epoch: false,
+                        promised: false,
                     });
                     self.close();
                 }
@@ -252,20 +278,29 @@ impl Parser<'_> {
             body::drop_carriage_returns(&mut open.file.hunks);
         }
         if let [hunk] = open.file.hunks.as_slice() {
-            if open.old_epoch && hunk.old_start == Some(0) && hunk.old().next().is_none() {
+            if open.old_epoch && hunk.old_start == Some(0) && hunk.old_lines().next().is_none() {
                 open.file.operation = Operation::Create;
-            } else if open.new_epoch && hunk.new_start == Some(0) && hunk.new().next().is_none() {
+            } else if open.new_epoch
+                && hunk.new_start == Some(0)
+                && hunk.new_lines().next().is_none()
+            {
                 open.file.operation = Operation::Delete;
             }
         }
         let mut file = open.file;
+        // An empty file at the very end of the text may as well be one whose lines were lost.
+        let bare_end = file.operation == Operation::Create
+            && file.form == Form::Git
+            && file.old_blob.is_none()
+            && self.reader.peek(0).is_none();
+        let lost = file.hunks.is_empty() && (open.promised || bare_end);
         match file.operation {
             Operation::Create => file.old = None,
             Operation::Delete => file.new = None,
             Operation::Change | Operation::Rename | Operation::Copy => {}
         }
         if self.refusals.is_empty()
-            && let Err(refusal) = whole(&file)
+            && let Err(refusal) = whole(&file, lost)
         {
             let mut refusal = refusal.at(file.line);
             refusal.file = header::label(&file);
@@ -276,9 +311,19 @@ impl Parser<'_> {
 }
 
 /// Whether a section makes sense as a whole.
-fn whole(file: &FilePatch) -> Result<(), Refused> {
+fn whole(file: &FilePatch, lost: bool) -> Result<(), Refused> {
     let nothing = file.hunks.is_empty() && file.new_mode.is_none();
     let has = |kind| file.hunks.iter().any(|hunk| hunk.count(kind) > 0);
+    if lost
+        && file.operation != Operation::Delete
+        && !(nothing && file.operation == Operation::Change)
+    {
+        return Err(Refusal::new(
+            RefusalCode::CutOff,
+            "the hunks that the header promises do not follow",
+        )
+        .help("send the whole section; an empty new file has the line `index 0000000..e69de29`"));
+    }
     match file.operation {
         Operation::Change if nothing => {
             return Err(Refusal::new(

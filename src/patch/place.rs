@@ -68,7 +68,7 @@ impl<'a> Original<'a> {
         policy: Match,
         blob: Option<&[u8]>,
     ) -> Result<usize, Refused> {
-        let old: Vec<&[u8]> = hunk.old().collect();
+        let old: Vec<&[u8]> = hunk.old_lines().collect();
         let stated = stated(hunk, old.len());
         let fits = |start: usize| self.end_agrees(hunk, start + old.len());
         let at_stated = stated.filter(|&start| {
@@ -148,7 +148,10 @@ impl<'a> Original<'a> {
 
     /// A new last line without a line end can only be the last line of the file.
     fn end_agrees(&self, hunk: &Hunk, end: usize) -> bool {
-        let unfinished = hunk.new().last().is_some_and(|line| !line.ends_with(b"\n"));
+        let unfinished = hunk
+            .new_lines()
+            .last()
+            .is_some_and(|line| !line.ends_with(b"\n"));
         !(unfinished || hunk.at_end) || end == self.lines.len()
     }
 
@@ -195,7 +198,7 @@ impl<'a> Original<'a> {
 
     /// Added lines at an edge of the hunk that stand in the file already would be there twice.
     fn doubled(&self, hunk: &Hunk, start: usize, old: usize) -> Option<Refused> {
-        let new: Vec<&[u8]> = hunk.new().collect();
+        let new: Vec<&[u8]> = hunk.new_lines().collect();
         let added = new.len().checked_sub(old).filter(|added| *added > 0)?;
         if hunk.count(LineKind::Removed) > 0 {
             return None;
@@ -245,7 +248,7 @@ impl<'a> Original<'a> {
 
     /// The old lines are nowhere: tells why, as far as it shows.
     fn missing(&self, hunk: &Hunk, old: &[&[u8]], stated: Option<usize>) -> Refused {
-        let new: Vec<&[u8]> = hunk.new().collect();
+        let new: Vec<&[u8]> = hunk.new_lines().collect();
         // Without added lines only the joint between two context lines shows that lines went.
         let edge =
             |line: Option<&HunkLine>| line.is_some_and(|line| line.kind == LineKind::Context);
@@ -370,7 +373,9 @@ pub(crate) fn with_line_ends(hunks: &[&Hunk], file: Option<LineEnd>) -> Option<V
             .flat_map(|hunk| &hunk.lines)
             .map(|line| line.text.as_slice()),
     )?;
-    let file = file.filter(|file| *file != patch)?;
+    // An added line alone does not show how the file was thought to end its lines.
+    let old = hunks.iter().flat_map(|hunk| hunk.old_lines());
+    let file = file.filter(|file| *file != patch && LineEnd::of(old).is_some())?;
     let convert = |hunk: &&Hunk| {
         let mut hunk = (*hunk).clone();
         for line in hunk

@@ -181,7 +181,7 @@ fn existing(file: &FilePatch, tree: &dyn Tree) -> Result<Target, Refused> {
             if let [hunk] = file.hunks.as_slice()
                 && operation == Operation::Change
                 && hunk.old_start == Some(0)
-                && hunk.old().next().is_none()
+                && hunk.old_lines().next().is_none()
                 && paths.len() <= 2
                 && stripped.len() <= 1
             {

@@ -193,7 +193,7 @@ pub(crate) fn rewrite<'t>(
 }
 
 fn placed(edit: &Edit<'_>) -> Placed {
-    let old = edit.hunk.old().count();
+    let old = edit.hunk.old_lines().count();
     let number = |line: usize| i64::try_from(line).unwrap_or(i64::MAX);
     Placed {
         hunk: edit.number,
@@ -240,7 +240,7 @@ pub(crate) fn delete(
     let hunks: Vec<&Hunk> = translated
         .as_ref()
         .map_or(hunks, |hunks| hunks.iter().collect());
-    let expected: Vec<&[u8]> = hunks.iter().flat_map(|hunk| hunk.old()).collect();
+    let expected: Vec<&[u8]> = hunks.iter().flat_map(|hunk| hunk.old_lines()).collect();
 
     // `git diff -D` leaves the lines out and the hash in.
     // The envelope form names the file and leaves it at that.

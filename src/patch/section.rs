@@ -111,12 +111,12 @@ pub enum Match {
 
 impl Hunk {
     /// The lines which the file must have.
-    pub(crate) fn old(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn old_lines(&self) -> impl Iterator<Item = &[u8]> {
         self.side(LineKind::Added)
     }
 
     /// The lines which the file has afterwards.
-    pub(crate) fn new(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn new_lines(&self) -> impl Iterator<Item = &[u8]> {
         self.side(LineKind::Removed)
     }
 

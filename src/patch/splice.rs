@@ -140,5 +140,8 @@ pub(crate) fn splice(original: &Original<'_>, edits: &[Edit<'_>]) -> Vec<u8> {
 /// The hunk's last old line has a line end, the last line of the file has none.
 fn lost_end(file: &[&[u8]], hunk: &Hunk) -> bool {
     file.last().is_some_and(|line| !line.ends_with(b"\n"))
-        && hunk.old().last().is_some_and(|line| line.ends_with(b"\n"))
+        && hunk
+            .old_lines()
+            .last()
+            .is_some_and(|line| line.ends_with(b"\n"))
 }
