@@ -149,7 +149,7 @@ impl Finding {
 
     fn place<'a>(&'a self, document: &Document) -> Vec<annotate_snippets::Element<'a>> {
         let Some(Location { line, column, span }) = self.location(document) else {
-            let place = format!("{}{}", document.name, self.pointer);
+            let place = format!("{}#{}", document.name, self.pointer);
             return vec![Origin::path(place).into()];
         };
         let origin = Origin::path(document.name.clone())

@@ -4,7 +4,7 @@
 
 use super::shape::{Key, Kind, Place, Shape, Verb};
 use super::suggest::did_you_mean;
-use super::table::{COMMON, FAILS, REQUEST, VERBS, verb};
+use super::table::{FAILS, REQUEST, VERBS};
 use super::tree::{Entry, Node, Span, Value};
 use super::{ErrorCode, ParseError, Pointer};
 use std::collections::{BTreeMap, HashMap};
@@ -31,7 +31,13 @@ pub(crate) fn check(tree: &Node, text: &str) -> Vec<ParseError> {
         shown: String::new(),
         context: "a request".to_owned(),
     };
-    checker.place(&REQUEST, tree, &at);
+    if matches!(tree.value, Value::Table(_)) {
+        checker.place(&REQUEST, tree, &at);
+    } else {
+        let shown = "the document".to_owned();
+        let help = "a request begins with `pyro = 1` in TOML, `{ \"pyro\": 1` in JSON";
+        checker.wrong_type("a table", tree, &At { shown, ..at }, Some(help.to_owned()));
+    }
     checker.errors
 }
 
@@ -47,7 +53,7 @@ pub(crate) struct At {
 }
 
 impl At {
-    fn key(&self, key: &str) -> Self {
+    pub(crate) fn key(&self, key: &str) -> Self {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '$');
         let key_shown = if !key.is_empty() && key.chars().all(plain) {
             key.to_owned()
@@ -65,7 +71,7 @@ impl At {
         }
     }
 
-    fn index(&self, index: usize) -> Self {
+    pub(crate) fn index(&self, index: usize) -> Self {
         Self {
             pointer: self.pointer.at(index),
             shown: format!("{}[{index}]", self.shown),
@@ -103,7 +109,7 @@ pub(crate) struct Checker<'a> {
     /// The step ids so far, and their places.
     pub(crate) ids: HashMap<String, Span>,
     /// The verb of this step, where it has exactly one.
-    verb: Option<&'static Verb>,
+    pub(crate) verb: Option<&'static Verb>,
 }
 
 impl Checker<'_> {
@@ -128,9 +134,12 @@ impl Checker<'_> {
             .iter()
             .filter(|entry| place.one_of.contains(&entry.key.as_str()))
             .collect::<Vec<_>>();
+        let known = |entry: &Entry| place.keys.iter().any(|key| key.name == entry.key);
+        let has_unknown = !node.entries().iter().all(known);
         let names = place.one_of.iter().map(|key| format!("`{key}`"));
         match given.as_slice() {
-            [] if !place.one_of.is_empty() => {
+            // A misspelt key is one mistake, not two.
+            [] if !place.one_of.is_empty() && !has_unknown => {
                 let message = format!("`{}` needs {}", at.shown, super::shape::either(names));
                 self.wrong(ErrorCode::MissingKey, at, &node.span, message, |error| {
                     error
@@ -161,7 +170,7 @@ impl Checker<'_> {
     }
 
     /// Checks the entries of `node` against `keys`; `skip` names those that were looked at before.
-    fn keys(&mut self, keys: &[&'static Key], node: &Node, at: &At, skip: &[&str]) {
+    pub(crate) fn keys(&mut self, keys: &[&'static Key], node: &Node, at: &At, skip: &[&str]) {
         for entry in node.entries() {
             if skip.contains(&entry.key.as_str()) {
                 continue;
@@ -204,14 +213,19 @@ impl Checker<'_> {
         });
     }
 
-    fn unknown(&mut self, valid: impl Iterator<Item = &'static str>, entry: &Entry, at: &At) {
+    pub(crate) fn unknown(
+        &mut self,
+        valid: impl Iterator<Item = &'static str>,
+        entry: &Entry,
+        at: &At,
+    ) {
         let mut valid = valid.collect::<Vec<_>>();
         valid.sort_unstable();
-        let near = did_you_mean(&entry.key, valid.iter().copied());
-        let elsewhere = near
-            .is_none()
-            .then(|| self.elsewhere(&entry.key, at))
-            .flatten();
+        let elsewhere = self.elsewhere(&entry.key, at);
+        let near = match elsewhere {
+            Some(_) => None,
+            None => did_you_mean(&entry.key, valid.iter().copied()),
+        };
         let at = at.key(&entry.key);
         let message = format!("`{}` is not a key of {}", at.shown, at.context);
         self.wrong(
@@ -228,43 +242,6 @@ impl Checker<'_> {
                 }
             },
         );
-    }
-
-    /// Where a key that is unknown here would be right: label and help.
-    fn elsewhere(&self, key: &str, at: &At) -> Option<(String, String)> {
-        if !at.shown.is_empty() {
-            return None;
-        }
-        if at.pointer.0.is_empty() {
-            let workspace = super::table::WORKSPACE.keys.iter().any(|k| k.name == key);
-            return workspace.then(|| {
-                let right = format!("workspace.{key}");
-                (
-                    format!("did you mean `{right}`?"),
-                    format!("`{key}` belongs to `workspace`"),
-                )
-            });
-        }
-        let verb = self.verb?;
-        if verb.expectations().any(|k| k.name == key) {
-            let right = format!("expect.{key}");
-            return Some((
-                format!("did you mean `{right}`?"),
-                format!("what must come of a step stands under `expect`: `{right}`"),
-            ));
-        }
-        let owners = VERBS
-            .iter()
-            .filter(|verb| verb.siblings.iter().any(|k| k.name == key))
-            .map(|verb| format!("`{}`", verb.key.name))
-            .collect::<Vec<_>>();
-        (!owners.is_empty()).then(|| {
-            let owners = owners.join(", ");
-            (
-                "not for this verb".to_owned(),
-                format!("`{key}` belongs to {owners}"),
-            )
-        })
     }
 
     /// Tells that a value is of another type than its key wants.
@@ -349,8 +326,8 @@ impl Checker<'_> {
                 let help = "steps are a list: `[[step]]` in TOML, `\"step\": [...]` in JSON";
                 self.wrong_type(&shape.wanted(), node, at, Some(help.to_owned()));
             }
-            (shape, value) => {
-                let help = self.way_out(shape, value, &node.span);
+            (shape, _) => {
+                let help = self.way_out(shape, node, at);
                 self.wrong_type(&shape.wanted(), node, at, help);
             }
         }
@@ -408,115 +385,6 @@ impl Checker<'_> {
             }
             self.value(of, &entry.node, &here);
         }
-    }
-
-    fn step(&mut self, node: &Node, index: usize) {
-        let mut at = At {
-            pointer: Pointer::step(index),
-            shown: String::new(),
-            context: "a step".to_owned(),
-        };
-        if !matches!(node.value, Value::Table(_)) {
-            let shown = format!("step[{index}]");
-            self.wrong_type("a table", node, &At { shown, ..at }, None);
-            return;
-        }
-        self.interpolate = matches!(
-            node.get("interpolate").map(|node| &node.value),
-            Some(Value::Flag(true))
-        );
-        let verbs = node
-            .entries()
-            .iter()
-            .filter_map(|entry| verb(&entry.key).map(|verb| (verb, entry)))
-            .collect::<Vec<_>>();
-        self.verb = match verbs.as_slice() {
-            [(verb, _)] => Some(verb),
-            _ => None,
-        };
-        match verbs.as_slice() {
-            [(verb, entry)] => {
-                let name = verb.key.name;
-                let article = if name.starts_with('e') { "an" } else { "a" };
-                at.context = format!("{article} `{name}` step");
-                self.value(&verb.key.shape, &entry.node, &at.key(name));
-                let keys = verb.keys().collect::<Vec<_>>();
-                self.keys(&keys, node, &at, &[name]);
-            }
-            [] => self.no_verb(node, &at),
-            several => self.many_verbs(several, node, &at),
-        }
-        self.verb = None;
-    }
-
-    fn no_verb(&mut self, node: &Node, at: &At) {
-        let known = |entry: &&Entry| {
-            COMMON
-                .iter()
-                .chain(VERBS.iter().flat_map(|verb| verb.siblings))
-                .any(|key| key.name == entry.key)
-        };
-        let (known, unknown): (Vec<_>, Vec<_>) = node.entries().iter().partition(known);
-        // A misspelt verb is one mistake, not two.
-        for entry in &unknown {
-            let valid = VERBS
-                .iter()
-                .map(|verb| verb.key.name)
-                .chain(COMMON.iter().map(|key| key.name));
-            self.unknown(valid, entry, at);
-        }
-        if unknown.is_empty() {
-            let message = "this step has no verb".to_owned();
-            self.wrong(ErrorCode::NoVerb, at, &node.span, message, |error| {
-                error
-                    .label("what does it do?")
-                    .help("a step has exactly one verb, such as `exec = [\"ls\"]`")
-                    .valid(VERBS.iter().map(|verb| verb.key.name))
-            });
-        }
-        for entry in known {
-            if let Some(key) = COMMON.iter().find(|key| key.name == entry.key) {
-                self.value(&key.shape, &entry.node, &at.key(key.name));
-            }
-        }
-    }
-
-    fn many_verbs(&mut self, verbs: &[(&'static Verb, &Entry)], node: &Node, at: &At) {
-        let names = verbs
-            .iter()
-            .map(|(verb, _)| format!("`{}`", verb.key.name))
-            .collect::<Vec<_>>();
-        let second = verbs[1].1;
-        let message = format!(
-            "a step has exactly one verb; this one has {}",
-            names.join(" and ")
-        );
-        let here = at.key(&second.key);
-        self.wrong(
-            ErrorCode::TwoVerbs,
-            &here,
-            &second.key_span,
-            message,
-            |error| {
-                error
-                    .label("another verb")
-                    .help("make it a step of its own")
-            },
-        );
-        let mut keys = COMMON.iter().collect::<Vec<_>>();
-        for (verb, entry) in verbs {
-            self.value(&verb.key.shape, &entry.node, &at.key(verb.key.name));
-            keys.extend(verb.siblings);
-        }
-        keys.sort_by_key(|key| key.name);
-        keys.dedup_by_key(|key| key.name);
-        let skip = verbs
-            .iter()
-            .map(|(verb, _)| verb.key.name)
-            .collect::<Vec<_>>();
-        // What one of the verbs needs is not missed before it is clear which verb is meant.
-        keys.retain(|key| !key.required || node.get(key.name).is_some());
-        self.keys(&keys, node, at, &skip);
     }
 }
 

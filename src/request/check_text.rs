@@ -2,10 +2,12 @@
 
 use super::check::{At, Checker, brief};
 use super::reference::substitute;
-use super::shape::{Kind, Shape, either};
+use super::shape::{Kind, either};
 use super::suggest::did_you_mean;
-use super::tree::{Span, Value};
-use super::{Digest, Duration, ErrorCode, GuestPath, Signal, Size, StepId};
+use super::tree::Span;
+use super::{
+    Digest, Duration, ErrorCode, GuestPath, Pointer, ReferenceError, Signal, Size, StepId,
+};
 use base64::Engine as _;
 
 /// What a regular expression may take when it is compiled.
@@ -41,15 +43,7 @@ impl Checker<'_> {
             text = &substituted;
         }
         if let Err(wrong) = check(kind, text) {
-            let message = match wrong.because {
-                Some(because) => format!("`{}` {because}", at.shown),
-                None => format!(
-                    "`{}` must be {}, not `{}`",
-                    at.shown,
-                    kind.wanted(),
-                    brief(text)
-                ),
-            };
+            let message = wrong.message(&at.shown, text, kind);
             self.wrong(wrong.code, at, span, message, |mut error| {
                 error.label = wrong.label;
                 error.help = wrong.help;
@@ -89,85 +83,14 @@ impl Checker<'_> {
                 .help("give each step an id of its own, or none")
         });
     }
-
-    /// One thing to try where a value is of the wrong type.
-    pub(crate) fn way_out(&self, shape: &Shape, value: &Value, span: &Span) -> Option<String> {
-        let kind = match shape {
-            Shape::Text(kind) | Shape::TextOr(kind, _) => Some(*kind),
-            Shape::Version
-            | Shape::Flag
-            | Shape::Number(..)
-            | Shape::List(_)
-            | Shape::OneOrMore(_)
-            | Shape::Some(_)
-            | Shape::Map(..)
-            | Shape::SomeMap(..)
-            | Shape::Table(_)
-            | Shape::Command
-            | Shape::Steps
-            | Shape::Expect => None,
-        };
-        let octal = |number: &i64| {
-            let text = number.to_string();
-            let raw = self.text.get(span.clone()).unwrap_or_default();
-            let as_written = !raw.starts_with("0o") && text.bytes().all(|c| c < b'8');
-            let digits = if as_written {
-                text
-            } else {
-                format!("{number:o}")
-            };
-            format!("modes are text: write `\"{digits:0>4}\"`")
-        };
-        match (kind, value) {
-            (_, Value::Null) => Some("leave the key out".into()),
-            (_, Value::Date(raw)) => {
-                Some(format!("there are no dates here: write text, `\"{raw}\"`"))
-            }
-            (Some(Kind::Duration), Value::Integer(number)) => Some(format!(
-                "durations are text with a unit: write `\"{number}s\"`"
-            )),
-            (Some(Kind::Duration), Value::Float(_)) => {
-                Some("durations are text, a whole number and a unit: write `\"1500ms\"`".into())
-            }
-            (Some(Kind::Size), Value::Integer(number)) => Some(format!(
-                "sizes are text with a unit: write `\"{number}MiB\"`, or B, KiB, GiB"
-            )),
-            (Some(Kind::Size), Value::Float(_)) => {
-                Some("sizes are text, a whole number and a unit: write `\"1536MiB\"`".into())
-            }
-            (Some(Kind::Mode), Value::Integer(number)) => Some(octal(number)),
-            (_, Value::Float(_)) => {
-                Some("there are no fractions here: write a whole number, or text in quotes".into())
-            }
-            (Some(_), Value::Integer(number)) => Some(format!("write `\"{number}\"`")),
-            (Some(_), Value::Flag(flag)) => Some(format!("write `\"{flag}\"`")),
-            (_, Value::Text(text))
-                if matches!(shape, Shape::Flag | Shape::Number(..) | Shape::Version) =>
-            {
-                Some(format!("write `{}` without quotes", brief(text)))
-                    .filter(|_| text.parse::<i64>().is_ok() || text.parse::<bool>().is_ok())
-            }
-            (_, Value::Text(text)) if matches!(shape, Shape::List(_) | Shape::Some(_)) => {
-                Some(format!("write `[\"{}\"]`", brief(text)))
-            }
-            (
-                _,
-                Value::Text(_)
-                | Value::Flag(_)
-                | Value::Integer(_)
-                | Value::List(_)
-                | Value::Table(_),
-            ) => None,
-        }
-    }
 }
 
 /// What is wrong with a text.
 #[derive(Debug)]
 pub(crate) struct Wrong {
-    pub(crate) code: ErrorCode,
+    code: ErrorCode,
     /// Follows the name of the key; without it, the text is simply not what the key wants.
-    pub(crate) because: Option<String>,
+    because: Option<String>,
     label: String,
     help: Option<String>,
     valid: Vec<String>,
@@ -193,6 +116,34 @@ impl Wrong {
         Self {
             help: Some(help.into()),
             ..self
+        }
+    }
+}
+
+impl Wrong {
+    /// As an error of a text whose variables got their final values.
+    pub(crate) fn into_error(
+        self,
+        key: &str,
+        text: &str,
+        kind: Kind,
+        pointer: Pointer,
+    ) -> ReferenceError {
+        let message = self.message(key, text, kind);
+        ReferenceError {
+            code: self.code,
+            message,
+            pointer,
+            label: self.label,
+            help: self.help,
+            valid_here: self.valid,
+        }
+    }
+
+    fn message(&self, shown: &str, text: &str, kind: Kind) -> String {
+        match &self.because {
+            Some(because) => format!("`{shown}` {because}"),
+            None => format!("`{shown}` must be {}, not `{}`", kind.wanted(), brief(text)),
         }
     }
 }
@@ -246,7 +197,7 @@ pub(crate) fn check(kind: Kind, text: &str) -> Result<(), Wrong> {
         Kind::Mode => mode(text).map(|_| ()),
         Kind::Base64 => match base64::engine::general_purpose::STANDARD.decode(text) {
             Ok(_) => Ok(()),
-            Err(error) => Err(Wrong::new(ErrorCode::BadBase64, &error.to_string().to_lowercase())
+            Err(error) => Err(Wrong::new(ErrorCode::BadBase64, error.to_string().to_lowercase().trim_end_matches('.'))
                 .because("is not base64")
                 .help("`base64 -w0 FILE` prints it")),
         },
@@ -258,18 +209,19 @@ pub(crate) fn check(kind: Kind, text: &str) -> Result<(), Wrong> {
         },
         Kind::Signal => match Signal::parse(text) {
             Some(_) => Ok(()),
-            None => Err(word(text, &Signal::ALL.map(|signal| signal.name))),
+            None => Err(word(text.trim_start_matches("SIG"), &Signal::ALL.map(|signal| signal.name))),
         },
         Kind::Word(words) => match words.contains(&text) {
             true => Ok(()),
             false => Err(word(text, words)),
         },
-        Kind::VarName => name(text, "-"),
-        Kind::EnvName => match text {
-            "" => name(text, ""),
-            _ if text.contains(['=', '\0']) => name(text, ""),
-            _ => Ok(()),
-        },
+        Kind::VarName => var_name(text),
+        Kind::EnvName if text.is_empty() || text.contains(['=', '\0']) => {
+            Err(Wrong::new(ErrorCode::BadName, "not a name")
+                .because("is not the name of an environment variable")
+                .help("a name is not empty and has no `=` and no NUL byte in it"))
+        }
+        Kind::EnvName => Ok(()),
     }
 }
 
@@ -341,20 +293,17 @@ fn no_nul(text: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn name(text: &str, more: &str) -> Result<(), Wrong> {
+fn var_name(text: &str) -> Result<(), Wrong> {
     let first = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     let rest = text
         .chars()
-        .all(|c| c.is_ascii_alphanumeric() || c == '_' || more.contains(c));
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
     if first && rest {
         return Ok(());
     }
-    let more = if more.is_empty() { "" } else { " or `-`" };
     Err(Wrong::new(ErrorCode::BadName, "not a name")
         .because("is not the name of a variable")
-        .help(format!(
-            "a name is a letter, then letters, digits, `_`{more}"
-        )))
+        .help("a name is a letter, then letters, digits, `_` or `-`"))
 }
 
 fn word(text: &str, words: &[&'static str]) -> Wrong {

@@ -1,7 +1,9 @@
 //! The text a request came from, so that later stages can point into it.
 
 use super::tree::{Node, Span};
-use super::{ErrorCode, ParseError, ParseErrors, Pointer, depth, read_json, read_toml};
+use super::{
+    ErrorCode, ParseError, ParseErrors, Pointer, Request, depth, emit, read_json, read_toml,
+};
 
 /// How a document is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,16 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 const MAX_BYTES: usize = 16 << 20;
 
 impl Document {
+    /// The document that a request would be written as, for requests that were built and not read.
+    pub fn of(name: &str, request: &Request) -> Self {
+        let text = emit(request, Syntax::Toml);
+        match Self::read(name, text.as_bytes(), Syntax::Toml) {
+            Ok((document, _)) => document,
+            // Larger than a document may be: there is nothing to point into.
+            Err(errors) => Self::built(name, errors.document().tree.clone()),
+        }
+    }
+
     /// A document without text.
     pub(crate) fn built(name: &str, tree: Node) -> Self {
         Self {
@@ -179,4 +191,68 @@ fn control_character(text: &str) -> Option<ParseError> {
         .label("control character")
         .help(format!("inside quotes, write it as `\\u{code:04x}`")),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Document, MAX_BYTES, Syntax};
+    use crate::request::{ErrorCode, Pointer, Request, Step, parse};
+
+    #[test]
+    fn a_document_has_a_limit() {
+        let bytes = vec![b'#'; MAX_BYTES + 1];
+        let errors = parse("big.toml", &bytes, Syntax::Toml).expect_err("too large");
+        assert_eq!(errors.as_slice()[0].code, ErrorCode::TooLarge);
+    }
+
+    #[test]
+    fn the_syntax_is_told_by_name_or_first_byte() {
+        assert_eq!(Syntax::of("a.pyro.json"), Some(Syntax::Json));
+        assert_eq!(Syntax::of("a.toml"), Some(Syntax::Toml));
+        assert_eq!(Syntax::of("-"), None);
+        assert_eq!(Syntax::guess(b"\xef\xbb\xbf \n{"), Syntax::Json);
+        assert_eq!(Syntax::guess(b"[workspace]"), Syntax::Toml);
+        assert_eq!(Syntax::guess(b""), Syntax::Toml);
+    }
+
+    #[test]
+    fn a_pointer_leads_to_the_deepest_place_that_exists() {
+        let text = "pyro = 1\n\n[[step]]\nexec = [\"true\"]\nexpect.stdout.contains = \"é\" # x\n";
+        let (_, document) = parse("a.toml", text.as_bytes(), Syntax::Toml).expect("a request");
+        let step = Pointer::step(0);
+        for (pointer, line, column, at) in [
+            (Pointer::default(), 1, 1, ""),
+            (step.clone(), 3, 1, "[[step]]"),
+            (step.at("exec").at(0), 4, 9, "\"true\""),
+            (step.at("exec").at(7), 4, 8, "[\"true\"]"),
+            (
+                step.at("expect").at("stdout").at("contains").at(0),
+                5,
+                26,
+                "\"é\"",
+            ),
+            (step.at("timeout"), 3, 1, "[[step]]"),
+        ] {
+            let place = document.locate(&pointer).expect("there is text");
+            assert_eq!((place.line, place.column), (line, column), "{pointer}");
+            assert_eq!(&text[place.span], at, "{pointer}");
+        }
+        let key = document
+            .locate_key(&step.at("exec"))
+            .expect("there is text");
+        assert_eq!(&text[key.span], "exec");
+    }
+
+    #[test]
+    fn a_request_that_was_built_has_places_too() {
+        let request = Request::new("host")
+            .step(Step::read("a"))
+            .build()
+            .expect("a request");
+        let document = Document::of("request", &request);
+        let place = document
+            .locate(&Pointer::step(0).at("read"))
+            .expect("there is text");
+        assert_eq!(&document.text[place.span], "\"a\"");
+    }
 }

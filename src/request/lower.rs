@@ -135,7 +135,7 @@ fn write_file(node: &Node) -> WriteFile {
         content: content(node),
         mode: node
             .get("mode")
-            .map(|mode| check_text::mode(string(mode)).ok().expect(CHECKED)),
+            .map(|mode| check_text::mode(string(mode)).expect(CHECKED)),
     }
 }
 

@@ -8,31 +8,46 @@
 //! Text becomes a [`Request`] through one spanned tree and one table of verbs, whatever the syntax; errors carry
 //! a position. Whether the request can work on this host is the planner's question, not ours.
 
+mod builder;
 mod check;
+mod check_step;
 mod check_text;
 mod depth;
+mod describe;
 mod document;
+mod emit;
+mod emit_toml;
 mod error;
+mod interpolate;
 mod lower;
 mod model;
 mod path;
+mod raise;
 mod read_json;
 mod read_toml;
 mod reference;
 mod shape;
+mod step_builder;
 mod suggest;
 mod table;
 mod tree;
 mod units;
+mod way_out;
 
+pub use builder::RequestBuilder;
+pub use describe::reference;
 pub use document::{Document, Location, Syntax};
+pub use emit::{canonical_json, emit};
 pub use error::{ErrorCode, ParseError, ParseErrors};
+pub use interpolate::{ReferenceError, resolve};
 pub use model::{
     Action, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, List, MachineChoice,
     Missing, Overwrite, PatchMatch, PatchStep, Pointer, Read, Request, Signal, Step, StepId,
     TextExpect, Workspace, Write, WriteFile,
 };
 pub use path::{GuestPath, GuestPathError};
+pub use reference::literal;
+pub use step_builder::StepBuilder;
 pub use tree::Span;
 pub use units::{Digest, Duration, Size};
 

@@ -68,13 +68,8 @@ pub(crate) fn substitute(
     }
 }
 
-/// Whether the text has a `${` that counts, be it a reference or an escape.
-pub(crate) fn is_literal(text: &str) -> bool {
-    substitute(text, &BTreeMap::new()).is_ok_and(|same| same == text)
-}
-
-/// The text that means `text` where references count.
-pub(crate) fn escape(text: &str) -> String {
+/// The text that means `text` itself where references count: `${vars.A}` becomes `$${vars.A}`.
+pub fn literal(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("${") {
@@ -135,5 +130,47 @@ fn explain(
             .keys()
             .map(|name| format!("${{vars.{name}}}"))
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{literal, substitute};
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn only_our_names_are_replaced() {
+        let vars = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
+        for (text, result) in [
+            ("${vars.a}${vars.a}", "11"),
+            ("$${vars.a}", "${vars.a}"),
+            ("${HOME} $HOME $$ $", "${HOME} $HOME $$ $"),
+            ("${variable} ${vars}", "${variable} ${vars}"),
+            ("$$${vars.a}", "$${vars.a}"),
+        ] {
+            assert_eq!(substitute(text, &vars).as_deref(), Ok(result), "{text}");
+        }
+        for text in [
+            "${vars.b}",
+            "${vars.}",
+            "${vars.a",
+            "${env.A}",
+            "${matrix.x}",
+            "${step.a.b}",
+        ] {
+            assert_eq!(
+                substitute(text, &vars).map_err(|all| all.len()),
+                Err(1),
+                "{text}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_literal_means_itself(text in "([$]|[{]|vars[.]|env[.]|[}]|é){0,12}") {
+            prop_assert_eq!(substitute(&literal(&text), &BTreeMap::new()), Ok(text));
+        }
     }
 }

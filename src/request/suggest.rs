@@ -12,11 +12,12 @@ pub(crate) fn did_you_mean<'a>(
     candidates
         .into_iter()
         .filter_map(|candidate| {
-            let distance = distance(&lower, candidate);
-            let longer = lower.len().max(candidate.len());
+            let known = candidate.to_lowercase();
+            let distance = distance(&lower, &known);
+            let longer = lower.len().max(known.len());
             // `environ`, `desc`: an abbreviation is as good as a slip of the finger.
             let begins =
-                lower.len() >= 3 && (candidate.starts_with(&lower) || lower.starts_with(candidate));
+                lower.len() >= 3 && (known.starts_with(&lower) || lower.starts_with(&known));
             let near =
                 distance <= longer.div_ceil(3).min(3) && distance < longer.min(lower.len() + 1);
             (near || begins).then_some((distance, candidate))

@@ -109,7 +109,7 @@ pub(crate) static FAILS: Key = Key::new(
 .default("`false`");
 
 /// Bytes that are not given as text.
-static CONTENT: Place = Place {
+pub(crate) static CONTENT: Place = Place {
     doc: "Bytes from elsewhere.",
     keys: &[FROM, BASE64],
     one_of: &["from", "base64"],
@@ -127,7 +127,7 @@ const BASE64: Key = Key::new(
 );
 
 /// One file of `write`.
-static FILE: Place = Place {
+pub(crate) static FILE: Place = Place {
     doc: "A file of `write`.",
     keys: &[
         Key::new("text", Text(Kind::Payload), "What the file holds, as text."),

@@ -56,6 +56,9 @@ impl Value {
             Self::Null => "null",
             Self::Flag(_) => "a boolean",
             Self::Integer(_) => "an integer",
+            Self::Float(raw) if raw.bytes().all(|c| !matches!(c, b'.' | b'e' | b'E' | b'n')) => {
+                "a number that is too large"
+            }
             Self::Float(_) => "a number with a fraction",
             Self::Date(_) => "a date or time",
             Self::Text(_) => "text",

@@ -3,3 +3,5 @@
 mod layers;
 mod parse;
 mod plan;
+mod reference;
+mod round_trip;

@@ -1,0 +1,109 @@
+//! A request as text, as a person would write it: nothing that holds anyway, in the order of the reference.
+
+use super::model::Request;
+use super::raise::raise;
+use super::tree::{Entry, Node, Value};
+use super::{Syntax, emit_toml};
+
+/// The request as a document.
+pub fn emit(request: &Request, syntax: Syntax) -> String {
+    match syntax {
+        Syntax::Toml => emit_toml::document(&raise(request)),
+        Syntax::Json => {
+            let mut out = String::new();
+            json(&raise(request), 0, &mut out);
+            out.push('\n');
+            out
+        }
+    }
+}
+
+/// The request as JSON with sorted keys and no blanks: equal requests, equal bytes, whatever they were written in.
+/// The digest of a request is the digest of this.
+pub fn canonical_json(request: &Request) -> String {
+    data(&raise(request)).to_string()
+}
+
+/// The tree as data; `serde_json` keeps the keys of a table sorted.
+fn data(node: &Node) -> serde_json::Value {
+    match &node.value {
+        Value::Null => serde_json::Value::Null,
+        Value::Flag(flag) => (*flag).into(),
+        Value::Integer(integer) => (*integer).into(),
+        Value::Float(text) | Value::Date(text) | Value::Text(text) => text.as_str().into(),
+        Value::List(items) => items.iter().map(data).collect(),
+        Value::Table(entries) => entries
+            .iter()
+            .map(|entry| (entry.key.clone(), data(&entry.node)))
+            .collect(),
+    }
+}
+
+/// What is short and holds no table stays in one line.
+fn fits(node: &Node) -> bool {
+    const WIDE: usize = 80;
+    let flat = |node: &Node| !matches!(node.value, Value::Table(_) | Value::List(_));
+    match &node.value {
+        Value::List(items) => items.iter().all(flat) && data(node).to_string().len() <= WIDE,
+        Value::Table(entries) => {
+            entries.iter().all(|entry| flat(&entry.node))
+                && data(node).to_string().len() <= WIDE / 2
+        }
+        Value::Null
+        | Value::Flag(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::Date(_)
+        | Value::Text(_) => true,
+    }
+}
+
+fn json(node: &Node, depth: usize, out: &mut String) {
+    let broken = depth == 0 || !fits(node);
+    let separate = |first: bool, close: bool, out: &mut String| {
+        if !first && !close {
+            out.push(',');
+        }
+        match (broken, close) {
+            (true, close) => {
+                out.push('\n');
+                out.push_str(&"  ".repeat(if close { depth } else { depth + 1 }));
+            }
+            (false, true) => {}
+            (false, false) if first => {}
+            (false, false) => out.push(' '),
+        }
+    };
+    match &node.value {
+        Value::List(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate() {
+                separate(index == 0, false, out);
+                json(item, depth + 1, out);
+            }
+            separate(items.is_empty(), true, out);
+            out.push(']');
+        }
+        Value::Table(entries) if entries.is_empty() => out.push_str("{}"),
+        Value::Table(entries) => {
+            let blank = if broken { "" } else { " " };
+            out.push('{');
+            out.push_str(blank);
+            for (index, Entry { key, node, .. }) in entries.iter().enumerate() {
+                separate(index == 0, false, out);
+                out.push_str(&serde_json::Value::from(key.as_str()).to_string());
+                out.push_str(": ");
+                json(node, depth + 1, out);
+            }
+            separate(false, true, out);
+            out.push_str(blank);
+            out.push('}');
+        }
+        Value::Null
+        | Value::Flag(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::Date(_)
+        | Value::Text(_) => out.push_str(&data(node).to_string()),
+    }
+}

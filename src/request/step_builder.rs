@@ -1,0 +1,221 @@
+//! Steps in Rust code: a verb, then what stands beside it.
+
+use super::Step;
+use super::builder::push;
+use super::tree::{Node, Value};
+use base64::Engine as _;
+
+/// A step under construction; begun by [`Step::exec`] and its like.
+#[derive(Debug, Clone)]
+#[must_use = "a step counts once a request has it"]
+pub struct StepBuilder {
+    pub(crate) tree: Node,
+}
+
+impl Step {
+    fn verb(verb: &str, value: Node) -> StepBuilder {
+        StepBuilder {
+            tree: Node::table(),
+        }
+        .set(&[verb], value)
+    }
+    /// Runs a program with arguments, without a shell.
+    pub fn exec<T: Into<String>>(argv: impl IntoIterator<Item = T>) -> StepBuilder {
+        Self::verb("exec", Node::texts(argv))
+    }
+    /// Runs a line in `/bin/sh -c`.
+    pub fn shell(line: impl Into<String>) -> StepBuilder {
+        Self::verb("exec", Node::text(line))
+    }
+    /// Writes a file.
+    pub fn write(path: impl Into<String>, text: impl Into<String>) -> StepBuilder {
+        Self::write_files([(path, text)])
+    }
+    /// Writes files, all of them or none.
+    pub fn write_files<P: Into<String>, T: Into<String>>(
+        files: impl IntoIterator<Item = (P, T)>,
+    ) -> StepBuilder {
+        let mut table = Node::table();
+        for (path, text) in files {
+            table.set(&[&path.into()], Node::text(text));
+        }
+        Self::verb("write", table)
+    }
+    /// Writes a file that is not text.
+    pub fn write_bytes(path: impl Into<String>, bytes: impl AsRef<[u8]>) -> StepBuilder {
+        let base64 = base64::engine::general_purpose::STANDARD.encode(bytes);
+        let mut table = Node::table();
+        table.set(&[&path.into(), "base64"], Node::text(base64));
+        Self::verb("write", table)
+    }
+    /// Applies a unified diff.
+    pub fn patch(text: impl Into<String>) -> StepBuilder {
+        Self::verb("patch", Node::text(text))
+    }
+    /// Applies a unified diff from a host file.
+    pub fn patch_from(path: impl Into<String>) -> StepBuilder {
+        Self::verb("patch", Node::table()).set(&["patch", "from"], Node::text(path))
+    }
+    /// Deletes files, links or whole directories.
+    pub fn delete<T: Into<String>>(paths: impl IntoIterator<Item = T>) -> StepBuilder {
+        Self::verb("delete", Node::texts(paths))
+    }
+    /// Reads a file.
+    pub fn read(path: impl Into<String>) -> StepBuilder {
+        Self::verb("read", Node::text(path))
+    }
+    /// Reads files.
+    pub fn read_files<T: Into<String>>(paths: impl IntoIterator<Item = T>) -> StepBuilder {
+        Self::verb("read", Node::texts(paths))
+    }
+    /// Lists a directory.
+    pub fn list(path: impl Into<String>) -> StepBuilder {
+        Self::verb("list", Node::text(path))
+    }
+    /// Shows what changed since the workspace was filled.
+    pub fn diff() -> StepBuilder {
+        Self::verb("diff", Node::text("baseline"))
+    }
+    /// Copies a file or directory to the host.
+    pub fn export(path: impl Into<String>, to: impl Into<String>) -> StepBuilder {
+        Self::verb("export", Node::text(path)).set(&["to"], Node::text(to))
+    }
+}
+
+impl StepBuilder {
+    /// The step's name, unique in the request.
+    pub fn id(self, id: impl Into<String>) -> Self {
+        self.set(&["id"], Node::text(id))
+    }
+    /// Runs after an earlier failure too.
+    pub fn always(self) -> Self {
+        self.flag(&["always"])
+    }
+    /// Lets `${...}` count in the text of `write`, `patch` and `stdin` as well.
+    pub fn interpolate(self) -> Self {
+        self.flag(&["interpolate"])
+    }
+    /// `exec`: the directory it runs in.
+    pub fn cwd(self, path: impl Into<String>) -> Self {
+        self.set(&["cwd"], Node::text(path))
+    }
+    /// `exec`: one more variable of its environment.
+    pub fn env(self, name: &str, value: impl Into<String>) -> Self {
+        self.set(&["env", name], Node::text(value))
+    }
+    /// `exec`: standard input.
+    pub fn stdin(self, text: impl Into<String>) -> Self {
+        self.set(&["stdin"], Node::text(text))
+    }
+    /// `exec`: how long it may take, such as `60s`.
+    pub fn timeout(self, duration: impl Into<String>) -> Self {
+        self.set(&["timeout"], Node::text(duration))
+    }
+    /// `exec`: how long it may take, in milliseconds.
+    pub fn timeout_ms(self, millis: u64) -> Self {
+        self.timeout(super::Duration::from_millis(millis).to_string())
+    }
+    /// `exec`: how much of each output stream is kept, such as `64KiB`.
+    pub fn max_output(self, size: impl Into<String>) -> Self {
+        self.set(&["max_output"], Node::text(size))
+    }
+    /// `patch`: hunks may land at the stated line only.
+    pub fn match_exact(self) -> Self {
+        self.set(&["match"], Node::text("exact"))
+    }
+    /// `patch`: what a file must be beforehand, `sha256:` and 64 hex digits.
+    pub fn base(self, path: &str, digest: impl Into<String>) -> Self {
+        self.set(&["base", path], Node::text(digest))
+    }
+    /// `delete`: paths that are not there are no mistake.
+    pub fn ignore_missing(self) -> Self {
+        self.set(&["missing"], Node::text("ignore"))
+    }
+    /// `read`: how much of each file is read, such as `64KiB`.
+    pub fn max_bytes(self, size: impl Into<String>) -> Self {
+        self.set(&["max_bytes"], Node::text(size))
+    }
+    /// `list`: descends.
+    pub fn recursive(self) -> Self {
+        self.flag(&["recursive"])
+    }
+    /// `diff`: one more gitignore pattern of paths to leave out.
+    pub fn exclude(self, pattern: impl Into<String>) -> Self {
+        self.add(&["exclude"], pattern)
+    }
+    /// `export`: replaces what is at the host path.
+    pub fn overwrite(self) -> Self {
+        self.flag(&["overwrite"])
+    }
+
+    /// The exit code must be this, or one of those given so.
+    pub fn expect_exit(mut self, code: i32) -> Self {
+        let code = Node::built(Value::Integer(i64::from(code)));
+        push(&mut self.tree, &["expect", "exit"], code);
+        self
+    }
+    /// Standard output must be this.
+    pub fn expect_stdout_equals(self, text: impl Into<String>) -> Self {
+        self.set(&["expect", "stdout", "equals"], Node::text(text))
+    }
+    /// Standard output must have this in it.
+    pub fn expect_stdout_contains(self, text: impl Into<String>) -> Self {
+        self.add(&["expect", "stdout", "contains"], text)
+    }
+    /// A regular expression must be found in standard output.
+    pub fn expect_stdout_matches(self, regex: impl Into<String>) -> Self {
+        self.add(&["expect", "stdout", "matches"], regex)
+    }
+    /// Standard error must be this.
+    pub fn expect_stderr_equals(self, text: impl Into<String>) -> Self {
+        self.set(&["expect", "stderr", "equals"], Node::text(text))
+    }
+    /// Standard error must have this in it.
+    pub fn expect_stderr_contains(self, text: impl Into<String>) -> Self {
+        self.add(&["expect", "stderr", "contains"], text)
+    }
+    /// A regular expression must be found in standard error.
+    pub fn expect_stderr_matches(self, regex: impl Into<String>) -> Self {
+        self.add(&["expect", "stderr", "matches"], regex)
+    }
+    /// `read`: what was read must be this.
+    pub fn expect_content_equals(self, text: impl Into<String>) -> Self {
+        self.set(&["expect", "content", "equals"], Node::text(text))
+    }
+    /// `read`: what was read must have this in it.
+    pub fn expect_content_contains(self, text: impl Into<String>) -> Self {
+        self.add(&["expect", "content", "contains"], text)
+    }
+    /// `diff`, `list`: the text must have this in it.
+    pub fn expect_text_contains(self, text: impl Into<String>) -> Self {
+        self.add(&["expect", "text", "contains"], text)
+    }
+    /// `exec`: must be ended by the timeout.
+    pub fn expect_timed_out(self) -> Self {
+        self.flag(&["expect", "timed_out"])
+    }
+    /// `exec`: must be ended by this signal, such as `TERM`.
+    pub fn expect_signal(self, name: impl Into<String>) -> Self {
+        self.set(&["expect", "signal"], Node::text(name))
+    }
+    /// `exec`: must take less than this, such as `2s`.
+    pub fn expect_duration_under(self, duration: impl Into<String>) -> Self {
+        self.set(&["expect", "duration_under"], Node::text(duration))
+    }
+    /// pyro must refuse the step.
+    pub fn expect_fails(self) -> Self {
+        self.flag(&["expect", "fails"])
+    }
+
+    fn set(mut self, path: &[&str], node: Node) -> Self {
+        self.tree.set(path, node);
+        self
+    }
+    fn flag(self, path: &[&str]) -> Self {
+        self.set(path, Node::built(Value::Flag(true)))
+    }
+    fn add(mut self, path: &[&str], text: impl Into<String>) -> Self {
+        push(&mut self.tree, path, Node::text(text));
+        self
+    }
+}

@@ -1,0 +1,327 @@
+//! What a request is written as reads back as the same request, in both syntaxes; noise is refused, never a crash.
+
+use proptest::collection::{btree_map, vec};
+use proptest::option::of;
+use proptest::prelude::*;
+use pyro::request::{
+    Action, Command, Content, Delete, Diff, Digest, Duration, Environment, Exec, Expect, Export,
+    GuestPath, List, MachineChoice, Missing, Overwrite, PatchMatch, PatchStep, Read, Request,
+    Signal, Size, Step, StepId, Syntax, TextExpect, Workspace, Write, WriteFile, canonical_json,
+    emit, literal, parse,
+};
+
+/// Text with everything in it that a syntax may trip over.
+fn text() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        "[a-z ]{0,8}",
+        "(\"|'|\\\\|\n|\r|\t|#|=|\\[|\\]|\\{|\\}|\\$|\\.|,|\u{7f}|\u{1}|\0|é|\u{2028}|😀){0,6}",
+        Just("\"\"\"".to_owned()),
+        Just("'''".to_owned()),
+        Just("\\u0041".to_owned()),
+        Just("${HOME}".to_owned()),
+    ];
+    vec(piece, 0..5).prop_map(|pieces| pieces.concat())
+}
+
+/// Text that a program can receive and in which no reference dangles.
+fn argument() -> impl Strategy<Value = String> {
+    text().prop_map(|text| literal(&text.replace('\0', "0")))
+}
+
+fn host_path() -> impl Strategy<Value = String> {
+    argument().prop_map(|text| format!("p{text}"))
+}
+
+fn guest_file() -> impl Strategy<Value = GuestPath> {
+    let part = prop_oneof!["[a-z.\"'\\\\ =]{1,6}x", "[a-zé\n\t]{1,6}"];
+    vec(part, 1..3).prop_map(|parts| GuestPath::parse(parts.join("/")).expect("a path"))
+}
+
+fn content() -> impl Strategy<Value = Content> {
+    prop_oneof![
+        3 => text().prop_map(Content::Text),
+        1 => vec(any::<u8>(), 0..40).prop_map(Content::Bytes),
+        1 => host_path().prop_map(Content::From),
+    ]
+}
+
+fn expected() -> impl Strategy<Value = TextExpect> {
+    let equals = content().prop_map(|content| match content {
+        Content::Text(text) => Content::Text(literal(&text)),
+        other @ (Content::Bytes(_) | Content::From(_)) => other,
+    });
+    (
+        of(equals),
+        vec(text().prop_map(|text| literal(&text)), 0..3),
+        vec("[a-z]{1,3}(\\\\d\\+|\\.\\*|\"|')?", 0..3),
+        of(0..100_u64),
+        of(any::<bool>()),
+    )
+        .prop_map(|(equals, contains, matches, lines, empty)| TextExpect {
+            equals,
+            contains,
+            matches,
+            lines,
+            empty,
+        })
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    (1..100_000_000_u64).prop_map(Duration::from_millis)
+}
+
+fn size() -> impl Strategy<Value = Size> {
+    (1..1_u64 << 40).prop_map(Size::from_bytes)
+}
+
+fn exec() -> impl Strategy<Value = (Action, Expect)> {
+    let command = prop_oneof![
+        (host_path(), vec(argument(), 0..4)).prop_map(|(program, arguments)| {
+            Command::Argv(std::iter::once(program).chain(arguments).collect())
+        }),
+        argument().prop_map(Command::Shell),
+    ];
+    let exec = (
+        command,
+        of("[a-z]{1,4}(/[a-z]{1,4})?"),
+        btree_map("[A-Z\"'. é]{1,6}", argument(), 0..3),
+        of(content()),
+        of(duration()),
+        of(size()),
+    )
+        .prop_map(|(command, cwd, env, stdin, timeout, max_output)| {
+            Action::Exec(Exec {
+                command,
+                cwd,
+                env,
+                stdin,
+                timeout,
+                max_output,
+            })
+        });
+    let expect = (
+        of(vec(0..256_i32, 1..3)),
+        of(expected()),
+        of(expected()),
+        of(duration()),
+        of(any::<bool>()),
+        of(proptest::sample::select(Signal::ALL.to_vec())),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(exit, stdout, stderr, duration_under, timed_out, signal, fails)| Expect {
+                exit,
+                stdout,
+                stderr,
+                duration_under,
+                timed_out,
+                signal,
+                fails,
+                ..Expect::default()
+            },
+        );
+    (exec, expect)
+}
+
+/// An action of another verb, which may be expected to fail at most.
+fn plain() -> impl Strategy<Value = (Action, Expect)> {
+    let file =
+        (content(), of(0..0o1000_u32)).prop_map(|(content, mode)| WriteFile { content, mode });
+    let action = prop_oneof![
+        btree_map(guest_file(), file, 1..4).prop_map(|files| Action::Write(Write { files })),
+        (
+            content(),
+            any::<bool>(),
+            btree_map(guest_file(), any::<[u8; 32]>().prop_map(Digest), 0..3)
+        )
+            .prop_map(|(patch, exact, base)| {
+                let matching = if exact {
+                    PatchMatch::Exact
+                } else {
+                    PatchMatch::Unique
+                };
+                Action::Patch(PatchStep {
+                    patch,
+                    matching,
+                    base,
+                })
+            }),
+        (vec(guest_file(), 1..4), any::<bool>()).prop_map(|(paths, ignore)| {
+            let missing = if ignore {
+                Missing::Ignore
+            } else {
+                Missing::Error
+            };
+            Action::Delete(Delete { paths, missing })
+        }),
+        (guest_file(), host_path(), any::<bool>()).prop_map(|(path, to, allow)| {
+            let overwrite = if allow {
+                Overwrite::Allow
+            } else {
+                Overwrite::Refuse
+            };
+            Action::Export(Export {
+                path,
+                to,
+                overwrite,
+            })
+        }),
+    ];
+    (action, any::<bool>()).prop_map(|(action, fails)| {
+        let expect = Expect {
+            fails,
+            ..Expect::default()
+        };
+        (action, expect)
+    })
+}
+
+/// An action of a verb that has a text of its own.
+fn shown() -> impl Strategy<Value = (Action, Expect)> {
+    let read = (vec(guest_file(), 1..4), of(size()), of(expected())).prop_map(
+        |(paths, max_bytes, content)| {
+            (
+                Action::Read(Read { paths, max_bytes }),
+                Expect {
+                    content,
+                    ..Expect::default()
+                },
+            )
+        },
+    );
+    let root = prop_oneof![guest_file(), Just(GuestPath::root())];
+    let list = (root, any::<bool>(), of(expected())).prop_map(|(path, recursive, text)| {
+        (
+            Action::List(List { path, recursive }),
+            Expect {
+                text,
+                ..Expect::default()
+            },
+        )
+    });
+    let diff = (vec("[a-z*!/\"]{1,5}", 0..3), of(expected())).prop_map(|(exclude, text)| {
+        (
+            Action::Diff(Diff { exclude }),
+            Expect {
+                text,
+                ..Expect::default()
+            },
+        )
+    });
+    prop_oneof![read, list, diff]
+}
+
+fn workspace() -> impl Strategy<Value = Workspace> {
+    let environment = prop_oneof![
+        Just(Environment::Host),
+        host_path().prop_map(Environment::Dir)
+    ];
+    let machine = prop_oneof![Just(MachineChoice::Auto), Just(MachineChoice::Namespace)];
+    (
+        environment,
+        machine,
+        of(host_path()),
+        vec(host_path(), 0..3),
+        of(size()),
+        of(size()),
+        of(1..4_194_304_u64),
+    )
+        .prop_map(
+            |(environment, machine, seed, expose, memory, disk, processes)| Workspace {
+                environment,
+                machine,
+                seed,
+                expose,
+                memory,
+                disk,
+                processes,
+            },
+        )
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let action = prop_oneof![exec(), plain(), shown()];
+    let step = (any::<bool>(), action, any::<bool>());
+    (
+        of(text()),
+        of(text()),
+        btree_map("[A-Za-z_][A-Za-z0-9_-]{0,5}", text(), 0..3),
+        workspace(),
+        vec(step, 0..5),
+    )
+        .prop_map(|(name, description, vars, workspace, steps)| {
+            let steps =
+                steps
+                    .into_iter()
+                    .enumerate()
+                    .map(|(index, (named, (action, expect), always))| Step {
+                        id: named.then(|| StepId::parse(&format!("step-{index}")).expect("an id")),
+                        action,
+                        expect,
+                        always,
+                        interpolate: false,
+                    });
+            Request {
+                name,
+                description,
+                vars,
+                workspace,
+                steps: steps.collect(),
+            }
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_written_reads_back(request in request()) {
+        let canonical = canonical_json(&request);
+        for syntax in [Syntax::Toml, Syntax::Json] {
+            let text = emit(&request, syntax);
+            let (read, _) = parse("request", text.as_bytes(), syntax).map_err(|errors| {
+                TestCaseError::fail(format!("{errors}\n{text}"))
+            })?;
+            prop_assert_eq!(&read, &request, "{}", text);
+            prop_assert_eq!(emit(&read, syntax), text);
+            prop_assert_eq!(canonical_json(&read), canonical.clone());
+        }
+        let (read, _) = parse("canonical", canonical.as_bytes(), Syntax::Json).expect("canonical JSON is a document");
+        prop_assert_eq!(read, request);
+    }
+
+    #[test]
+    fn noise_is_refused(bytes in vec(any::<u8>(), 0..200)) {
+        for syntax in [Syntax::Toml, Syntax::Json] {
+            prop_assert!(parse("noise", &bytes, syntax).is_err());
+        }
+    }
+
+    /// Almost a document: a right one with a few bytes changed, and whatever is told can be drawn.
+    #[test]
+    fn near_misses_are_answered(request in request(), changes in vec((any::<prop::sample::Index>(), any::<u8>()), 0..6)) {
+        for syntax in [Syntax::Toml, Syntax::Json] {
+            let mut bytes = emit(&request, syntax).into_bytes();
+            for (index, byte) in &changes {
+                let at = index.index(bytes.len());
+                bytes[at] = *byte;
+            }
+            if let Err(errors) = parse("near", &bytes, syntax) {
+                let told = Vec::<pyro::render::Finding>::from(&errors);
+                prop_assert!(!pyro::render::findings(errors.document(), &told, pyro::render::Style::Coloured).is_empty());
+                let data = pyro::render::findings_json(errors.document(), &told);
+                prop_assert_eq!(data.as_array().map(Vec::len), Some(told.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn soup_is_answered(text in "([\\[\\]{}\"'=.,:#\n ]|step|exec|pyro|1|\\$\\{|expect|\\\\u){0,60}") {
+        for syntax in [Syntax::Toml, Syntax::Json] {
+            if let Err(errors) = parse("soup", text.as_bytes(), syntax) {
+                let told = Vec::<pyro::render::Finding>::from(&errors);
+                prop_assert!(!pyro::render::findings(errors.document(), &told, pyro::render::Style::Plain).is_empty());
+            }
+        }
+    }
+}
