@@ -1,0 +1,5 @@
+//! What programs cannot do.
+
+use super::Test;
+
+pub(crate) const TESTS: &[Test] = &[];
