@@ -189,21 +189,25 @@ impl Page {
         let verb = format!("{:<1$}", step.action.verb(), columns.verb);
         let summary = summary::line(plan, &step.action);
         let summary = summary.replace(HOST_WRITE, &self.style.paint(Paint::Yellow, HOST_WRITE));
-        let certainty = match (step.certainty, &step.action) {
-            // Of a command that is always so.
-            (_, PlannedAction::Exec(_) | PlannedAction::Refused(_)) => String::new(),
-            (Certainty::Exact, _) => self.style.paint(Paint::Dim, "   [exact]"),
-            (Certainty::Predicted, _) => self.style.paint(Paint::Yellow, "   [predicted]"),
-            (Certainty::Unknown, _) => self
-                .style
-                .paint(Paint::Yellow, "   [known only when it runs]"),
+        let tag = summary::tag(step);
+        let paint = match step.certainty {
+            Certainty::Exact => Paint::Dim,
+            Certainty::Unknown if matches!(step.action, PlannedAction::Exec(_)) => Paint::Dim,
+            Certainty::Predicted | Certainty::Unknown => Paint::Yellow,
+        };
+        let tag = match tag.is_empty() {
+            true => tag,
+            false => format!("   {}", self.style.paint(paint, &tag)),
         };
         let number = self.style.paint(Paint::Bold, &number);
         let verb = self.style.paint(Paint::Cyan, &verb);
-        self.line(&format!("{number}  {id}{verb}  {summary}{certainty}"));
+        self.line(&format!("{number}  {id}{verb}  {summary}{tag}"));
         for (heading, text) in summary::details(step) {
             let heading = self.style.paint(Paint::Dim, &format!("{heading:<6}"));
             self.line(&format!("      {heading}  {text}"));
+        }
+        if step.expect_fails {
+            return;
         }
         let mut left = MAX_LINES;
         let mut hidden = 0;
@@ -241,6 +245,7 @@ impl Page {
                 Kind::New => ("+", Paint::Green),
                 Kind::Deleted => ("-", Paint::Red),
                 Kind::Changed => ("~", Paint::Bold),
+                Kind::Moved => (">", Paint::Bold),
             };
             let count = |sign: u8| {
                 section
@@ -280,6 +285,7 @@ enum Kind {
     New,
     Deleted,
     Changed,
+    Moved,
 }
 
 /// One file of a diff in git's form.
@@ -321,6 +327,11 @@ fn sections(diff: &[u8]) -> Vec<Section<'_>> {
             }
         } else if line.starts_with(b"deleted file mode ") {
             section.kind = Kind::Deleted;
+        } else if let Some(name) =
+            (line.strip_prefix(b"rename to ")).or_else(|| line.strip_prefix(b"copy to "))
+        {
+            section.kind = Kind::Moved;
+            section.name = name;
         } else if !line.starts_with(b"--- ") && !line.starts_with(b"+++ ") {
             section.notes.push(line);
         }

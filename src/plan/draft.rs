@@ -82,12 +82,13 @@ impl Draft {
                 problems.push(problem);
             } else {
                 self.certainty = Certainty::Unknown;
-                self.notes.push(format!(
-                    "{message}, as far as can be told; {} may change that, and it is checked again when this step runs",
-                    text::steps(commands)
-                ));
+                self.notes.push(format!("does not work yet: {message}"));
                 let more = problem.notes.into_iter().map(|note| format!("  {note}"));
                 self.notes.extend(more);
+                self.notes.push(format!(
+                    "{} may change that; it is checked again when this step runs",
+                    text::steps(commands)
+                ));
             }
         }
         problems

@@ -110,7 +110,7 @@ pub(super) fn plan(planner: &mut Planner<'_>, export: &Export, draft: &mut Draft
                 Problem::new(
                     ProblemCode::ExportExists,
                     place.clone(),
-                    format!("`{shown}` already exists on the host: {there}"),
+                    format!("`{shown}` already exists on the host: a {there}"),
                 )
                 .help(help),
             );
@@ -130,7 +130,8 @@ pub(super) fn plan(planner: &mut Planner<'_>, export: &Export, draft: &mut Draft
         let step = draft.number;
         planner
             .exported
-            .insert(host.clone(), Exported { step, is_file });
+            .entry(host.clone())
+            .or_insert(Exported { step, is_file });
         planner.host_writes.push(HostWrite {
             path: host.clone(),
             shown: to.clone(),

@@ -288,7 +288,13 @@ pub(super) fn reached<'p>(
             .help("name a path that stays inside /workspace")
     };
     match planner.tree.follow(path) {
-        Lead::To(real) => return planner.tree.lookup(&real),
+        Lead::To(real) => {
+            let node = planner.tree.lookup(&real);
+            if node == Node::Unknown {
+                draft.certainty = Certainty::Unknown;
+            }
+            return node;
+        }
         Lead::Unknown => draft.certainty = Certainty::Unknown,
         Lead::Nowhere if planner.commands.is_empty() => {
             let problem = missing(path, place.clone());

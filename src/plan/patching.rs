@@ -184,33 +184,90 @@ fn unknown_file(
 /// The predicted change as a diff, with a note on each hunk that lands elsewhere.
 fn show(planner: &Planner<'_>, applied: &Applied, draft: &mut Draft) -> Vec<u8> {
     let mut diff = Vec::new();
+    let known = |path: &[u8]| match planner.tree.lookup(&guest_path(path)) {
+        Node::File(FileNode {
+            contents: Contents::Known(bytes),
+            mode,
+            ..
+        }) => Some((bytes, mode)),
+        Node::File(_) | Node::Absent | Node::Directory | Node::Symlink(_) | Node::Unknown => None,
+    };
+    let goes = |path: &[u8]| {
+        let mut changes = applied.files.iter();
+        changes.any(|change| change.path == path && change.after.is_none())
+    };
+    let moved = |path: &[u8]| {
+        let mut changes = applied.files.iter();
+        goes(path)
+            && changes.any(|change| change.from.as_deref() == Some(path) && change.before.is_none())
+    };
     for change in &applied.files {
-        let path = guest_path(&change.path);
-        let old = match planner.tree.lookup(&path) {
-            Node::File(FileNode {
-                contents: Contents::Known(bytes),
-                mode,
-                ..
-            }) => Some((bytes, mode)),
-            Node::File(_) | Node::Absent | Node::Directory | Node::Symlink(_) | Node::Unknown => {
-                None
+        let new = (change.after.as_ref()).map(|(bytes, mode)| (bytes.as_slice(), *mode));
+        let source = change.from.as_deref().filter(|_| change.before.is_none());
+        let source = source.and_then(|from| Some((from, known(from)?)));
+        match (source, new) {
+            (Some((from, old)), Some(new)) => {
+                let verb = if goes(from) { "rename" } else { "copy" };
+                diff.extend(moved_section(verb, from, &change.path, old, new));
             }
-        };
-        let new = change
-            .after
-            .as_ref()
-            .map(|(bytes, mode)| (bytes.as_slice(), *mode));
-        diff.extend(section(&change.path, old, new));
+            // Shown where it went.
+            (_, None) if moved(&change.path) => {}
+            (_, new) => diff.extend(section(&change.path, known(&change.path), new)),
+        }
         for hunk in change.hunks.iter().filter(|hunk| hunk.offset != 0) {
             draft.note(format!(
-                "hunk {} of {path} lands at line {}, {} from where it says: the only place where it fits",
+                "hunk {} of {} lands at line {}, {} from where it says: the only place where it fits",
                 hunk.hunk,
+                guest_path(&change.path),
                 text::grouped(hunk.line),
                 text::count(hunk.offset.unsigned_abs(), "line", "lines"),
             ));
         }
     }
     diff
+}
+
+/// The section of a file that was renamed or copied, as git writes it.
+fn moved_section(
+    verb: &str,
+    from: &[u8],
+    to: &[u8],
+    old: (&[u8], u32),
+    new: (&[u8], u32),
+) -> Vec<u8> {
+    let quote = |prefix: &[u8], name: &[u8]| patch::quote(&[prefix, name].concat());
+    let mut out = [
+        &b"diff --git "[..],
+        &quote(b"a/", from),
+        b" ",
+        &quote(b"b/", to),
+        b"\n",
+    ]
+    .concat();
+    let plain = section(to, Some(old), Some(new));
+    let mut lines = plain
+        .split_inclusive(|byte| *byte == b'\n')
+        .skip(1)
+        .peekable();
+    while let Some(mode) =
+        lines.next_if(|line| line.starts_with(b"old mode") || line.starts_with(b"new mode"))
+    {
+        out.extend_from_slice(mode);
+    }
+    for (word, name) in [(" from ", from), (" to ", to)] {
+        out.extend([verb.as_bytes(), word.as_bytes(), &patch::quote(name), b"\n"].concat());
+    }
+    for line in lines.by_ref() {
+        if line.starts_with(b"--- ") {
+            // As elsewhere: a tab ends a name that a reader might otherwise cut at a blank.
+            let end: &[u8] = if from.contains(&b' ') { b"\t\n" } else { b"\n" };
+            out.extend([b"--- ", quote(b"a/", from).as_slice(), end].concat());
+            break;
+        }
+        out.extend_from_slice(line);
+    }
+    lines.for_each(|line| out.extend_from_slice(line));
+    out
 }
 
 fn take_effect(planner: &mut Planner<'_>, applied: &Applied) {

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 /// # Errors
 /// Everything that cannot work, in the order of the document.
 pub fn plan(request: &Request, facts: &Facts, source: &str) -> Result<Plan, Problems> {
-    let mut planner = Planner::new(facts);
+    let mut planner = Planner::new(request, facts);
     let workspace = workspace::plan(request, facts, &mut planner.problems);
     let steps: Vec<_> = (request.steps.iter().enumerate())
         .map(|(index, step)| planner.step(index, step))
@@ -68,10 +68,13 @@ pub(super) struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(facts: &'a Facts) -> Self {
+    fn new(request: &'a Request, facts: &'a Facts) -> Self {
         Self {
             facts,
-            tree: SymbolicTree::new(workspace::listing(facts)),
+            tree: match workspace::listing(facts) {
+                None if request.workspace.seed.is_some() => SymbolicTree::unknown(),
+                listing => SymbolicTree::new(listing),
+            },
             commands: Vec::new(),
             problems: Vec::new(),
             host_writes: Vec::new(),

@@ -1,7 +1,7 @@
 //! One step in a line, and its expectations in another.
 
-use super::text::{bytes, count, escape, excerpt, grouped};
-use super::{Plan, PlannedAction, PlannedExec, PlannedStep, PlannedText, TextCheck};
+use super::text::{bytes, count, escape, excerpt};
+use super::{Certainty, Plan, PlannedAction, PlannedExec, PlannedStep, PlannedText, TextCheck};
 use crate::request::{Duration, GuestPath, Missing, Overwrite, PatchMatch, Size};
 
 /// How much of an expected text is shown.
@@ -16,11 +16,11 @@ pub(super) fn line(plan: &Plan, action: &PlannedAction) -> String {
         PlannedAction::Patch(patch) => {
             let hunks: usize = patch.patch.files.iter().map(|file| file.hunks.len()).sum();
             let place = match patch.policy {
-                PatchMatch::Unique => "at the stated line or the only other place",
-                PatchMatch::Exact => "at the stated line only",
+                PatchMatch::Unique => "",
+                PatchMatch::Exact => ", only where it says",
             };
             format!(
-                "{}, {}, {place}",
+                "{}, {}{place}",
                 count(patch.patch.files.len() as u64, "file", "files"),
                 count(hunks as u64, "hunk", "hunks"),
             )
@@ -102,7 +102,10 @@ pub(super) fn details(step: &PlannedStep) -> Vec<(&'static str, String)> {
     let mut expect = Vec::new();
     match &step.action {
         PlannedAction::Exec(exec) => {
-            out.push(("with", settings(exec)));
+            let settings = settings(exec);
+            if !settings.is_empty() {
+                out.push(("with", settings.join(" · ")));
+            }
             expect = outcome(exec, step.expect_fails);
             expect.extend(checks("stdout", &exec.stdout));
             expect.extend(checks("stderr", &exec.stderr));
@@ -133,8 +136,31 @@ pub(super) fn details(step: &PlannedStep) -> Vec<(&'static str, String)> {
     out
 }
 
-fn settings(exec: &PlannedExec) -> String {
-    let mut out = vec![format!("timeout {}", exec.timeout)];
+/// The frame in which a command is judged, and how far its outcome is known.
+pub(super) fn tag(step: &PlannedStep) -> String {
+    match (step.certainty, &step.action) {
+        (_, PlannedAction::Refused(_)) => String::new(),
+        // That its outcome is not known goes without saying.
+        (_, PlannedAction::Exec(exec)) => match is_judged_by_exit_alone(exec) {
+            true => format!("[exit 0, timeout {}]", exec.timeout),
+            false => format!("[timeout {}]", exec.timeout),
+        },
+        (Certainty::Exact, _) => "[exact]".to_owned(),
+        (Certainty::Predicted, _) => "[predicted]".to_owned(),
+        (Certainty::Unknown, _) => "[known only when it runs]".to_owned(),
+    }
+}
+
+fn is_judged_by_exit_alone(exec: &PlannedExec) -> bool {
+    exec.exit.as_deref() == Some(&[0])
+        && exec.duration_under.is_none()
+        && exec.timed_out.is_none()
+        && exec.stdout.is_empty()
+        && exec.stderr.is_empty()
+}
+
+fn settings(exec: &PlannedExec) -> Vec<String> {
+    let mut out = Vec::new();
     if &*exec.cwd != b"/workspace" {
         out.push(format!("in {}", escape(&exec.cwd.0)));
     }
@@ -149,7 +175,7 @@ fn settings(exec: &PlannedExec) -> String {
             out.push(format!("{}={}", escape(&key.0), excerpt_plain(value)));
         }
     }
-    out.join(" · ")
+    out
 }
 
 fn excerpt_plain(value: &[u8]) -> String {
@@ -163,6 +189,9 @@ fn excerpt_plain(value: &[u8]) -> String {
 
 fn outcome(exec: &PlannedExec, fails: bool) -> Vec<String> {
     let mut out = Vec::new();
+    if is_judged_by_exit_alone(exec) {
+        return out;
+    }
     match exec.exit.as_deref() {
         Some(codes) => {
             let codes: Vec<_> = codes.iter().map(ToString::to_string).collect();
@@ -186,15 +215,22 @@ fn outcome(exec: &PlannedExec, fails: bool) -> Vec<String> {
 }
 
 fn checks(what: &str, checks: &PlannedText) -> Vec<String> {
-    (checks.iter())
-        .map(|(_, check)| match check {
-            TextCheck::Equals(bytes) => format!("{what} is {}", excerpt(bytes, EXCERPT)),
-            TextCheck::Contains(bytes) => format!("{what} contains {}", excerpt(bytes, EXCERPT)),
-            TextCheck::Matches(pattern) => format!("{what} matches /{}/", escape(pattern)),
-            TextCheck::Lines(1) => format!("{what} has 1 line"),
-            TextCheck::Lines(lines) => format!("{what} has {} lines", grouped(*lines)),
-            TextCheck::Empty(true) => format!("{what} is empty"),
-            TextCheck::Empty(false) => format!("{what} is not empty"),
-        })
-        .collect()
+    let mut out: Vec<String> = Vec::new();
+    let mut previous = "";
+    for (_, check) in checks {
+        let (verb, text) = match check {
+            TextCheck::Equals(bytes) => ("is", excerpt(bytes, EXCERPT)),
+            TextCheck::Contains(bytes) => ("contains", excerpt(bytes, EXCERPT)),
+            TextCheck::Matches(pattern) => ("matches", format!("/{}/", escape(pattern))),
+            TextCheck::Lines(lines) => ("has", count(*lines, "line", "lines")),
+            TextCheck::Empty(true) => ("is", "empty".to_owned()),
+            TextCheck::Empty(false) => ("is", "not empty".to_owned()),
+        };
+        match out.last_mut() {
+            Some(last) if previous == verb && verb != "is" => last.push_str(&format!(", {text}")),
+            Some(_) | None => out.push(format!("{what} {verb} {text}")),
+        }
+        previous = verb;
+    }
+    out
 }

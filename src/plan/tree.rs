@@ -24,6 +24,8 @@ pub(crate) struct SymbolicTree<'a> {
     seed: Option<&'a SeedListing>,
     changed: BTreeMap<Vec<u8>, Changed>,
     cut: BTreeSet<Vec<u8>>,
+    /// There is a seed, but nobody could look into it.
+    unknown_seed: bool,
 }
 
 /// What steps made of a path.
@@ -100,6 +102,14 @@ impl<'a> SymbolicTree<'a> {
         }
     }
 
+    /// With a seed that could not be looked into: what no step writes is not known.
+    pub(crate) fn unknown() -> Self {
+        Self {
+            unknown_seed: true,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn lookup(&self, path: &GuestPath) -> Node<'_> {
         self.node(path.as_bytes())
     }
@@ -125,6 +135,7 @@ impl<'a> SymbolicTree<'a> {
         }
         match self.seed.and_then(|seed| Some((seed, seed.entry(path)?))) {
             Some((seed, entry)) => seed_node(seed, entry),
+            None if self.unknown_seed => Node::Unknown,
             None => Node::Absent,
         }
     }

@@ -20,15 +20,14 @@ fn open_and_read(path: &Path, more: OFlags) -> FileFact {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | more;
     let mut file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => File::from(file),
+        Err(rustix::io::Errno::NOENT) => return FileFact::Missing,
         Err(error) => {
-            return match io::Error::from(error).kind() {
-                io::ErrorKind::NotFound => FileFact::Missing,
-                _ => match std::fs::symlink_metadata(path) {
-                    Ok(meta) if !meta.is_file() && !meta.is_symlink() => {
-                        FileFact::NotAFile(kind_word(&meta).to_owned())
-                    }
-                    Ok(_) | Err(_) => FileFact::Unreadable(why(&error.into())),
-                },
+            return match std::fs::symlink_metadata(path) {
+                // A socket cannot even be opened.
+                Ok(meta) if !meta.is_file() && !meta.is_symlink() => {
+                    FileFact::NotAFile(kind_word(&meta).to_owned())
+                }
+                Ok(_) | Err(_) => FileFact::Unreadable(why(&error.into())),
             };
         }
     };

@@ -35,13 +35,11 @@ fn total_memory(meminfo: &str) -> Option<u64> {
 pub(super) fn environment(path: &Path, around: &Surroundings) -> EnvironmentFact {
     let root = match fs::canonicalize(path) {
         Ok(root) => root,
-        Err(error) => {
-            return match error.kind() {
-                io::ErrorKind::NotFound => EnvironmentFact::Missing,
-                io::ErrorKind::NotADirectory => EnvironmentFact::NotADirectory,
-                _ => EnvironmentFact::Unreadable(file::why(&error)),
-            };
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return EnvironmentFact::Missing,
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return EnvironmentFact::NotADirectory;
         }
+        Err(error) => return EnvironmentFact::Unreadable(file::why(&error)),
     };
     if !root.is_dir() {
         return EnvironmentFact::NotADirectory;
@@ -105,10 +103,8 @@ pub(super) fn export(base: &Path, to: &str) -> ExportFact {
                 .into(),
         ),
         Ok(_) => TargetFact::Other,
-        Err(error) => match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => TargetFact::Missing,
-            _ => TargetFact::Unreadable(file::why(&error)),
-        },
+        Err(error) if is_nothing(&error) => TargetFact::Missing,
+        Err(error) => TargetFact::Unreadable(file::why(&error)),
     };
     ExportFact {
         parent: parent(&path, stop),
@@ -116,6 +112,14 @@ pub(super) fn export(base: &Path, to: &str) -> ExportFact {
         target,
         path,
     }
+}
+
+/// Nothing is there, or something above it is no directory.
+fn is_nothing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 /// The directory that `path` will lie in; `stop` is why its parents could not be resolved.
@@ -129,10 +133,8 @@ fn parent(path: &Path, stop: Option<io::Error>) -> ParentFact {
                 };
             }
             Ok(_) => return ParentFact::NotADirectory(dir.to_path_buf()),
-            Err(error) => match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {}
-                _ => return ParentFact::Unreadable(file::why(&error)),
-            },
+            Err(error) if is_nothing(&error) => {}
+            Err(error) => return ParentFact::Unreadable(file::why(&error)),
         }
     }
     ParentFact::Unreadable(stop.map_or_else(|| "it has no parent".to_owned(), |e| file::why(&e)))

@@ -15,13 +15,11 @@ use std::path::Path;
 pub(super) fn walk(path: &Path, touched: &BTreeSet<Vec<u8>>, around: &Surroundings) -> SeedFact {
     let root = match fs::canonicalize(path) {
         Ok(root) => root,
-        Err(error) => {
-            return match error.kind() {
-                io::ErrorKind::NotFound => SeedFact::Missing,
-                io::ErrorKind::NotADirectory => SeedFact::NotADirectory,
-                _ => SeedFact::Unreadable(file::why(&error)),
-            };
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return SeedFact::Missing,
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return SeedFact::NotADirectory;
         }
+        Err(error) => return SeedFact::Unreadable(file::why(&error)),
     };
     match fs::metadata(&root) {
         Ok(meta) if !meta.is_dir() => return SeedFact::NotADirectory,

@@ -157,5 +157,9 @@ fn problems_are_told_all_at_once() {
         .map(|code| code.as_str())
         .filter(|code| !seen.contains(code))
         .collect();
-    assert_eq!(unseen, ["id-twice"], "no fixture shows these");
+    assert_eq!(
+        unseen,
+        ["id-twice", "delete-root"],
+        "no fixture shows these"
+    );
 }
