@@ -175,7 +175,9 @@ impl Progress<'_> {
             let skipped = self.lost.is_some() || self.cancelled || (self.failed && !step.always);
             if skipped || cancel.is_cancelled() {
                 self.cancelled |= cancel.is_cancelled();
-                self.steps.push(show::not_run(step));
+                let report = show::not_run(step);
+                on_event(Event::StepEnded { step, report: &report });
+                self.steps.push(report);
                 continue;
             }
             on_event(Event::StepStarted { step });
@@ -270,12 +272,9 @@ impl Progress<'_> {
     /// Reports the steps that were never reached.
     fn not_run(&mut self, on_event: &mut dyn FnMut(Event<'_>)) {
         for step in self.plan.steps.iter().skip(self.steps.len()) {
-            self.steps.push(show::not_run(step));
-        }
-        for (step, report) in self.plan.steps.iter().zip(&self.steps) {
-            if report.outcome == StepOutcome::NotRun {
-                on_event(Event::StepEnded { step, report });
-            }
+            let report = show::not_run(step);
+            on_event(Event::StepEnded { step, report: &report });
+            self.steps.push(report);
         }
     }
 

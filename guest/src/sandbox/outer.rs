@@ -11,7 +11,7 @@ use super::zygote::open_directory;
 use super::{idmap, inner, seccomp, sys, system};
 use crate::serve::Agent;
 use pyro_protocol::boot::{Boot, BootFailure, BootReply, BootStep, Ids, Ready};
-use rustix::fs::{CWD, Mode};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MountAttrFlags, MountPropagationFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
@@ -162,6 +162,13 @@ fn agent_root(sources: &Sources) -> Result<OwnedFd, BootFailure> {
     }
     let state = mounts::handle(&root, c"state").at(step, "open /state")?;
     mounts::attach(&sources.run_dir, state).at(step, "attach the run folder")?;
+    // What a program gets as its standard input.
+    let null = mounts::bind(CWD, c"dev/null", 0, false).at(step, "bind /dev/null")?;
+    rustix::fs::mkdirat(&root, c"dev", Mode::from_raw_mode(0o700)).at(step, "make /dev")?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    rustix::fs::openat(&root, c"dev/null", flags, Mode::empty()).at(step, "make /dev/null")?;
+    let place = mounts::handle(&root, c"dev/null").at(step, "open /dev/null")?;
+    mounts::attach(&null, place).at(step, "attach /dev/null")?;
     // Never masked: the kernel lets the inner namespaces mount their own only where a whole one is seen.
     let flags = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
