@@ -248,6 +248,13 @@ impl Exec {
     fn set_ended(&mut self, ended: Ended) {
         self.ran = self.started.elapsed();
         self.ended = Some(ended);
+        // Perhaps it was the last one.
+        match &mut self.phase {
+            Phase::Ending { look_at, .. } | Phase::Killing { look_at, .. } => {
+                *look_at = self.started
+            }
+            Phase::Running | Phase::Draining { .. } | Phase::Sending => {}
+        }
     }
 
     /// Takes output from a pipe.
@@ -338,7 +345,7 @@ impl Exec {
                     since: now,
                     look_at: now,
                 };
-            } else if look_at <= now || self.ended.is_some() {
+            } else if look_at <= now {
                 let left = spawner
                     .processes()
                     .map_or(1, |all| self.family.members(&all).len());
@@ -353,7 +360,7 @@ impl Exec {
             }
         }
         if let Phase::Killing { since, look_at } = self.phase
-            && (look_at <= now || self.ended.is_some())
+            && look_at <= now
         {
             let left = self.family.kill(spawner);
             if self.ended.is_none() {

@@ -8,7 +8,8 @@
 use super::journal::{self, Journal};
 use super::walk::LeftOut;
 use super::{World, agent_failure};
-use crate::serve::port::{Input, Port};
+use crate::serve::port::Port;
+use crate::serve::streams::Input;
 use crate::tree::{self, Links, failure, kernel, refusal};
 use pyro_protocol::frame::CHUNK;
 use pyro_protocol::message::{Failure, FailureCode, Kind, Records, Reply, TarIn};

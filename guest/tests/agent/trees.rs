@@ -571,3 +571,45 @@ fn an_archive_merges_with_what_is_there() {
     );
     assert_eq!(answer.failure().code, FailureCode::Symlink);
 }
+
+#[test]
+fn a_scan_of_an_endless_file_can_be_cancelled() {
+    let mut host = Host::new();
+    let file = std::fs::File::create(host.tree().join("sparse")).expect("a file");
+    file.set_len(1 << 40).expect("a terabyte of nothing");
+    for op in [
+        Op::TreeScan,
+        Op::TreeDiff,
+        Op::TarOut(TarOut {
+            path: Bytes::default(),
+        }),
+    ] {
+        let call = host.open(op);
+        host.say(1, call, &pyro_protocol::HostMessage::Cancel);
+        assert_eq!(
+            host.finish_call(call, None).failure().code,
+            FailureCode::Cancelled
+        );
+    }
+}
+
+#[test]
+fn sizes_that_overflow_are_a_bad_archive() {
+    let mut host = Host::new();
+    for size in [u64::MAX, u64::MAX - 511, 1 << 62] {
+        let mut header = Header::new_gnu();
+        header.set_path("file").expect("a name");
+        header.set_size(size);
+        header.set_mode(0o644);
+        header.set_cksum();
+        let mut bytes = header.as_bytes().to_vec();
+        bytes.resize(4096, 0);
+        let answer = host.run_with(
+            Op::TarIn(TarIn {
+                to: Bytes::default(),
+            }),
+            &bytes,
+        );
+        assert_eq!(answer.failure().code, FailureCode::BadArchive, "{size}");
+    }
+}

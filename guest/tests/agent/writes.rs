@@ -382,3 +382,56 @@ fn reads_stay_inside() {
         assert_eq!(host.run(op).output, text.as_bytes());
     }
 }
+
+/// A program swaps a directory and a link to the outside as fast as it can, while we read, write and pack.
+#[test]
+fn a_race_leads_nobody_outside() {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let outside = tempfile::tempdir().expect("a directory");
+    std::fs::write(outside.path().join("file"), "outside").expect("written");
+    let mut host = Host::new();
+    host.put("door/file", "inside");
+    symlink(outside.path(), host.tree().join("other")).expect("a link");
+    let over = AtomicBool::new(false);
+    let (door, other) = (host.tree().join("door"), host.tree().join("other"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                renameat_with(CWD, &door, CWD, &other, RenameFlags::EXCHANGE).expect("swapped");
+            }
+        });
+        let mut done = [0, 0];
+        for round in 0..600u32 {
+            if let Ok(contents) = read(&mut host, "door/file") {
+                assert_ne!(contents, b"outside");
+                done[0] += 1;
+            }
+            let entries = vec![
+                file("door/file", b"inside", Prior::Any),
+                file(&format!("door/new{}", round % 4), b"inside", Prior::Any),
+            ];
+            let answer = host.run_with(Op::FilesWrite(FilesWrite { entries }), b"insideinside");
+            done[1] += u32::from(answer.result.is_ok());
+            let pack = pyro_protocol::message::TarOut {
+                path: Bytes::from("door"),
+            };
+            let packed = host.run(Op::TarOut(pack)).output;
+            assert!(!packed.windows(7).any(|window| window == b"outside"));
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(
+            done[0] > 0 && done[1] > 0,
+            "the race must be won at times: {done:?}"
+        );
+    });
+    assert_eq!(
+        std::fs::read_dir(outside.path()).expect("readable").count(),
+        1
+    );
+    assert_eq!(
+        std::fs::read(outside.path().join("file")).expect("there"),
+        b"outside"
+    );
+    stage_is_empty(&host);
+}
