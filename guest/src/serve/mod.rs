@@ -61,7 +61,7 @@ pub struct Agent {
     pub spawner: Box<dyn Spawner>,
 }
 
-/// Serves the link until the host closes it.
+/// Serves the link until the host closes it. `SIGPIPE` must be ignored, as it is from the start of a Rust program.
 ///
 /// # Errors
 /// Where the link itself breaks, or carries something else than frames.

@@ -247,6 +247,26 @@ fn a_change_under_way_takes_everything_back() {
             std::fs::write(path, "me first").expect("written")
         }),
         ("new", |path| std::fs::create_dir(path).expect("made")),
+        ("a", |path| {
+            std::fs::remove_file(path).expect("removed");
+            std::fs::create_dir(path).expect("made");
+        }),
+        ("a", |path| std::fs::remove_file(path).expect("removed")),
+        ("dir", |path| {
+            std::fs::remove_dir_all(path).expect("removed");
+            std::fs::write(path, "a file now").expect("written");
+        }),
+        ("dir", |path| {
+            std::fs::remove_dir_all(path).expect("removed")
+        }),
+        ("made", |path| {
+            std::fs::write(path, "a file now").expect("written")
+        }),
+        ("made", |path| symlink("dir", path).expect("linked")),
+        ("made/this", |path| {
+            std::fs::create_dir(path.parent().expect("a parent")).expect("made");
+            std::fs::write(path, "me first").expect("written");
+        }),
     ] {
         let mut host = Host::new();
         host.put("a", "a");
@@ -434,4 +454,20 @@ fn a_race_leads_nobody_outside() {
         b"outside"
     );
     stage_is_empty(&host);
+}
+
+#[test]
+fn a_set_whose_reply_would_not_fit_is_refused_before_anything_is_touched() {
+    let mut host = Host::new();
+    let entries = (0..15_000)
+        .map(|at| file(&format!("f{at}"), b"", Prior::Absent))
+        .collect();
+    let answer = host.run_with(Op::FilesWrite(FilesWrite { entries }), &[]);
+    assert_eq!(answer.failure().code, FailureCode::TooLarge);
+    assert_eq!(std::fs::read_dir(host.tree()).expect("readable").count(), 0);
+    let entries = (0..10_000)
+        .map(|at| file(&format!("f{at}"), b"", Prior::Absent))
+        .collect();
+    let answer = host.run_with(Op::FilesWrite(FilesWrite { entries }), &[]);
+    assert_eq!(written(&answer).len(), 10_000);
 }
