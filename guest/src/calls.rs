@@ -5,6 +5,8 @@ pub(crate) mod exec;
 pub(crate) mod family;
 mod journal;
 mod list;
+mod merge;
+mod program;
 mod read;
 pub(crate) mod reap;
 mod scan;
