@@ -41,15 +41,12 @@ const ETC: [(&str, &str); 6] = [
 ];
 
 /// The places that are kept in scratch: name there, place in the tree, mode.
-const SCRATCH_HOST: [(&str, &str, u32); 8] = [
+const SCRATCH_HOST: [(&str, &str, u32); 5] = [
     ("tmp", "tmp", 0o1777),
     ("run", "run", 0o755),
     ("root", "root", 0o700),
     ("shm", "dev/shm", 0o1777),
-    ("var-tmp", "var/tmp", 0o1777),
-    ("var-lib", "var/lib", 0o755),
-    ("var-cache", "var/cache", 0o755),
-    ("var-log", "var/log", 0o755),
+    ("var", "var", 0o755),
 ];
 /// The same with an image: it has its own /var and /root.
 const SCRATCH_DIR: [(&str, &str, u32); 3] = [
@@ -112,8 +109,17 @@ pub(crate) fn build(
         )?;
     }
     if is_host {
-        for folder in ["proc", "home", "mnt", "srv"] {
-            tree.directory(Path::new(folder), 0o755)
+        for (folder, mode) in [
+            ("proc", 0o755),
+            ("home", 0o755),
+            ("mnt", 0o755),
+            ("srv", 0o755),
+            ("var/tmp", 0o1777),
+            ("var/lib", 0o755),
+            ("var/cache", 0o755),
+            ("var/log", 0o755),
+        ] {
+            tree.directory(Path::new(folder), mode)
                 .at(step, format!("make /{folder}"))?;
         }
         mounts::restrict(&tree.root, MOUNT_ATTR_RDONLY).at(step, "make the root read-only")?;
@@ -339,8 +345,7 @@ fn scratch(tree: &Tree, boot: &Boot, places: &[(&str, &str, u32)]) -> Result<(),
         let folder = inside
             .directory(Path::new(name), *mode)
             .at(step, format!("make /{place}"))?;
-        let bound =
-            mounts::bind(folder.as_fd(), c"", 0, false).at(step, format!("bind /{place}"))?;
+        let bound = mounts::copy(&folder, false).at(step, format!("bind /{place}"))?;
         tree.mount(Path::new(place), &bound)
             .at(step, format!("attach /{place}"))?;
     }
