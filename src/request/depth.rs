@@ -14,12 +14,9 @@ pub(crate) fn check(text: &str, syntax: Syntax) -> Option<ParseError> {
         match bytes[at] {
             b'[' | b'{' => (depth, dots) = (depth + 1, 0),
             b']' | b'}' => (depth, dots) = (depth.saturating_sub(1), 0),
-            b',' | b'=' => dots = 0,
-            b'\n' => {
-                dots = 0;
-            }
+            b',' | b'=' | b'\n' => dots = 0,
             // Each dot of a dotted key is a table.
-            b'.' => dots += 1,
+            b'.' if syntax == Syntax::Toml => dots += 1,
             b'"' => next = string_end(bytes, at, syntax),
             b'\'' if syntax == Syntax::Toml => next = string_end(bytes, at, syntax),
             b'#' if syntax == Syntax::Toml => {

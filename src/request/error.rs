@@ -159,6 +159,8 @@ pub struct ParseErrors {
 impl ParseErrors {
     /// How many are told; a document of noise would fill the screen otherwise.
     const TOLD: usize = 100;
+    /// How many are gathered before they are sorted: a document of noise has one in each byte.
+    pub(crate) const GATHERED: usize = 200;
 
     /// Sorts them as the reader meets them. `None` where there are none.
     pub(crate) fn from_vec(
