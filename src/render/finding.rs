@@ -70,7 +70,14 @@ impl From<&ReferenceError> for Finding {
 
 impl From<&ParseErrors> for Vec<Finding> {
     fn from(errors: &ParseErrors) -> Self {
-        errors.iter().map(Finding::from).collect()
+        let mut findings = errors.iter().map(Finding::from).collect::<Self>();
+        if let Some(last) = findings.last_mut()
+            && errors.untold() > 0
+        {
+            let more = format!("there are at least {} more mistakes", errors.untold());
+            last.notes.push(more);
+        }
+        findings
     }
 }
 

@@ -67,3 +67,35 @@ fn string_end(bytes: &[u8], start: usize, syntax: Syntax) -> usize {
     }
     bytes.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+    use crate::request::Syntax;
+
+    #[test]
+    fn brackets_in_texts_and_comments_do_not_count() {
+        let deep = "[{".repeat(100);
+        let dots = ".".repeat(100);
+        for text in [
+            format!("a = \"{deep}\\\"{deep}{dots}\""),
+            format!("a = '{deep}\\'"),
+            format!("a = \"\"\"\n{deep} \"\" \\\"\"\" {deep}\n\"\"\"\"\""),
+            format!("a = '''\n{deep} '' {deep}\n''''"),
+            format!("# it's {deep} {dots}\na = 1"),
+            "a.b.c = [1.5, 2.5]\n".repeat(100),
+        ] {
+            assert_eq!(check(&text, Syntax::Toml), None, "{text}");
+            assert!(
+                check(&format!("{text}\n{deep}"), Syntax::Toml).is_some(),
+                "{text}"
+            );
+        }
+        assert_eq!(
+            check(&format!("{{\"a'\": \"{deep}\"}}"), Syntax::Json),
+            None
+        );
+        assert!(check(&format!("{{\"a'\": {deep}}}"), Syntax::Json).is_some());
+        assert!(check(&format!("a{dots}b = 1"), Syntax::Toml).is_some());
+    }
+}

@@ -18,7 +18,11 @@ pub(crate) fn read(text: &str) -> (Option<Node>, Vec<ParseError>) {
     // Strict first: the parser that keeps positions takes more than JSON.
     if let Err(error) = serde_json::from_str::<serde_json::Value>(text) {
         let span = error_span(text, &error);
-        if let Some(escape) = half_pair(text, span.end) {
+        let message = error.to_string();
+        let message = message.split(" at line ").next().unwrap_or_default();
+        let about_escape = ["surrogate", "hex escape", "code point"];
+        let about_escape = about_escape.iter().any(|words| message.contains(words));
+        if let Some(escape) = half_pair(text, span.end).filter(|_| about_escape) {
             let help = "write the character itself, or both halves of the pair";
             return syntax(
                 escape,
@@ -29,8 +33,6 @@ pub(crate) fn read(text: &str) -> (Option<Node>, Vec<ParseError>) {
         let comment = ["//", "/*", "#"]
             .iter()
             .any(|mark| text[span.start..].starts_with(mark));
-        let message = error.to_string();
-        let message = message.split(" at line ").next().unwrap_or_default();
         let help = comment.then_some("JSON has no comments; TOML has");
         return syntax(span, message, help);
     }
