@@ -1,5 +1,6 @@
 //! Integration tests, in one binary: the way a reader would check.
 
+mod every_key;
 mod layers;
 mod parse;
 mod plan;
