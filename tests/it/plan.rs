@@ -42,10 +42,12 @@ fn facts(request: &Request, case: &Path) -> Facts {
     serde_json::from_value(all).expect("`facts.json` holds facts")
 }
 
+/// Plans a copy of the case: whoever runs the tests may write there, and absolute paths differ every time.
 fn outcome(path: &Path) -> (Result<Plan, Problems>, Document) {
-    let case = path.parent().expect("a case is a directory");
+    let copy = tempfile::tempdir().expect("a directory");
+    copy_reversed(path.parent().expect("a case is a directory"), copy.path());
     let (request, document) = request(path);
-    let facts = facts(&request, case);
+    let facts = facts(&request, copy.path());
     (plan(&request, &facts, "request.pyro.toml"), document)
 }
 
@@ -96,9 +98,8 @@ fn plans_are_the_same_bytes_every_time() {
     insta::glob!("../../fixtures/plan", "*/request.pyro.toml", |path| {
         let once = outcome(path).0.expect("it plans");
         // Another checkout: other absolute paths, and names that a directory lists in another order.
-        let case = path.parent().expect("a case is a directory");
         let copy = tempfile::tempdir().expect("a directory");
-        copy_reversed(case, copy.path());
+        copy_reversed(path.parent().expect("a case is a directory"), copy.path());
         let again = outcome(&copy.path().join("request.pyro.toml"));
         let again = again.0.expect("it plans there too");
         assert_eq!(to_json(&once).to_string(), to_json(&again).to_string());
@@ -146,11 +147,8 @@ fn problems_are_told_all_at_once() {
             assert!(problem.help.is_some() || matches!(problem.code, ProblemCode::Patch(_)));
         }
         let told: Vec<_> = problems.as_slice().iter().map(finding).collect();
-        let case = path.parent().expect("a case is a directory");
         let told = render::findings(&document, &told, render::Style::Plain);
-        // Where the checkout is.
-        let case = case.canonicalize().expect("the case is there");
-        assert_beside(path, &told.replace(&*case.to_string_lossy(), "[CASE]"));
+        assert_beside(path, &told);
     });
     // The parser finds these first; the planner's own tests build requests without it.
     let unseen: Vec<_> = (ProblemCode::ALL.iter())
