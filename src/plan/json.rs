@@ -115,6 +115,7 @@ fn workspace(workspace: &PlannedWorkspace) -> Value {
             "files": seed.files,
             "others": seed.others,
             "bytes": seed.bytes,
+            "listing": seed.listing,
             "left_out": left_out.collect::<Vec<_>>(),
         })
     });
