@@ -288,7 +288,8 @@ fn not_empty(text: &str) -> Result<(), Wrong> {
 fn no_nul(text: &str) -> Result<(), Wrong> {
     if text.contains('\0') {
         return Err(Wrong::new(ErrorCode::NulByte, "a NUL byte")
-            .because("has a NUL byte, which no program could receive"));
+            .because("has a NUL byte")
+            .help("no argument, variable or path can hold one; give such bytes in a file or as `stdin`"));
     }
     Ok(())
 }
