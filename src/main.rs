@@ -1,2 +1,5 @@
 //! The `pyro` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    pyro::cli::main()
+}

@@ -1,5 +1,6 @@
 //! One thing that is wrong with a request, drawn with carets or as data. Finding it was somebody else's work.
 
+use crate::plan::Problem;
 use crate::request::{Document, Location, ParseError, ParseErrors, Pointer, ReferenceError, Span};
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
@@ -63,6 +64,19 @@ impl From<&ReferenceError> for Finding {
             label: error.label.clone(),
             valid_here: error.valid_here.clone(),
             help: error.help.clone(),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<&Problem> for Finding {
+    fn from(problem: &Problem) -> Self {
+        Self {
+            code: problem.code.to_string(),
+            message: problem.message.clone(),
+            pointer: problem.pointer.clone(),
+            help: problem.help.clone(),
+            notes: problem.notes.clone(),
             ..Self::default()
         }
     }

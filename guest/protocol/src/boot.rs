@@ -1,10 +1,10 @@
 //! How the host tells a zygote which sandbox to make. Spoken once, before the link's first frame.
 //!
-//! The zygote is the agent's own binary, started from a sealed memfd with an empty environment; descriptor 3 is a
-//! stream socket. Both sides speak in length-prefixed JSON (u32 little-endian, then the text):
-//! one [`Boot`] down, one [`BootReply`] up. After [`BootReply::Ready`], descriptor 4 (a second socket, handed to
-//! the zygote at its start and inherited by the agent) carries frames; when descriptor 3 closes, the zygote ends
-//! the sandbox, waits for it, and exits. When the sandbox ends by itself the zygote closes descriptor 3.
+//! The zygote is the agent's own binary, started from a sealed memfd with an empty environment. Its standard input is
+//! a stream socket, the *control* socket. Both sides speak in length-prefixed JSON (u32 little-endian, then the
+//! text): one [`Boot`] down, one [`BootReply`] up. Its standard output is a second socket, the *link*, which the agent
+//! inherits: after [`BootReply::Ready`] it carries frames. When the control socket closes, the zygote ends the sandbox,
+//! waits for it, and exits. When the sandbox ends by itself, the zygote exits, which closes the control socket.
 
 use crate::Bytes;
 use serde::{Deserialize, Serialize};

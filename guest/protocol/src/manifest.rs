@@ -63,33 +63,7 @@ impl Manifest {
         out.extend_from_slice(&VERSION.to_le_bytes());
         out.extend_from_slice(&self.complete_ns.to_le_bytes());
         for entry in &self.entries {
-            let Entry {
-                path,
-                kind,
-                mode,
-                size,
-                mtime_ns,
-                ctime_ns,
-                inode,
-                sha256,
-                pack_offset,
-            } = entry;
-            let path_len = u32::try_from(path.len()).expect("paths are shorter than 4 GiB");
-            out.extend_from_slice(&path_len.to_le_bytes());
-            out.extend_from_slice(path);
-            out.push(match kind {
-                Kind::File => 0,
-                Kind::Directory => 1,
-                Kind::Symlink => 2,
-                Kind::Other => 3,
-            });
-            out.extend_from_slice(&mode.to_le_bytes());
-            out.extend_from_slice(&size.to_le_bytes());
-            out.extend_from_slice(&mtime_ns.to_le_bytes());
-            out.extend_from_slice(&ctime_ns.to_le_bytes());
-            out.extend_from_slice(&inode.to_le_bytes());
-            out.extend_from_slice(sha256);
-            out.extend_from_slice(&pack_offset.to_le_bytes());
+            entry.encode(&mut out);
         }
         out
     }
@@ -138,6 +112,42 @@ impl Manifest {
             .binary_search_by(|entry| entry.path.as_slice().cmp(path))
             .ok()?;
         self.entries.get(index)
+    }
+}
+
+impl Entry {
+    /// Appends the entry to a manifest's bytes: a large one can be sent without being held.
+    ///
+    /// # Panics
+    /// Where the path is longer than 4 GiB.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let Self {
+            path,
+            kind,
+            mode,
+            size,
+            mtime_ns,
+            ctime_ns,
+            inode,
+            sha256,
+            pack_offset,
+        } = self;
+        let path_len = u32::try_from(path.len()).expect("paths are shorter than 4 GiB");
+        out.extend_from_slice(&path_len.to_le_bytes());
+        out.extend_from_slice(path);
+        out.push(match kind {
+            Kind::File => 0,
+            Kind::Directory => 1,
+            Kind::Symlink => 2,
+            Kind::Other => 3,
+        });
+        out.extend_from_slice(&mode.to_le_bytes());
+        out.extend_from_slice(&size.to_le_bytes());
+        out.extend_from_slice(&mtime_ns.to_le_bytes());
+        out.extend_from_slice(&ctime_ns.to_le_bytes());
+        out.extend_from_slice(&inode.to_le_bytes());
+        out.extend_from_slice(sha256);
+        out.extend_from_slice(&pack_offset.to_le_bytes());
     }
 }
 

@@ -1,0 +1,297 @@
+//! Generation 1, frozen: one example of everything that can be said, as `specs/wire/gen-1.json` keeps it.
+//!
+//! A difference means that peers of this generation no longer understand each other. New optional fields may be
+//! added; anything else is a new generation. `PYRO_BLESS=1 cargo test -p pyro-protocol` writes the file.
+
+use pyro_protocol::message::{
+    Change, DataReport, ExecEnd, ExecReport, ExecRun, Failure, FailureCode, FileDigest, FileRead,
+    FileStat, FilesWrite, Hello, Kind, Prior, Records, SpoolRead, Stat, StreamMessage,
+    StreamReport, TarIn, TarOut, TreeList, Version, WriteAction, WriteEntry, Written,
+};
+use pyro_protocol::{Bytes, GuestMessage, HostMessage, Op, Reply};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::fmt::Debug;
+
+const SHA: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+/// As JSON, after making sure that it comes back the same.
+fn say<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) -> Value {
+    let text = serde_json::to_string(value).expect("serialises");
+    assert_eq!(&serde_json::from_str::<T>(&text).expect("parses"), value);
+    serde_json::from_str(&text).expect("parses")
+}
+
+fn ops() -> Vec<Op> {
+    let text = |text: &str| Bytes::from(text);
+    vec![
+        Op::ExecRun(ExecRun {
+            argv: vec![text("printf"), Bytes::from(&b"\xff"[..])],
+            cwd: text("sub"),
+            env: vec![(text("PATH"), text("/usr/bin:/bin"))],
+            timeout_ms: 600_000,
+            grace_ms: 2_000,
+            stdin: true,
+            spool_limit: 268_435_456,
+        }),
+        Op::SpoolRead(SpoolRead {
+            call: 7,
+            stream: 3,
+            offset: 0,
+            length: None,
+        }),
+        Op::FileRead(FileRead {
+            path: text("src/main.rs"),
+            offset: 10,
+            length: Some(20),
+        }),
+        Op::FileStat(FileStat { path: text("src") }),
+        Op::FilesWrite(FilesWrite {
+            entries: vec![
+                WriteEntry {
+                    path: text("new.sh"),
+                    expect: Prior::Absent,
+                    action: WriteAction::File {
+                        size: 3,
+                        mode: Some(0o755),
+                    },
+                },
+                WriteEntry {
+                    path: text("old.txt"),
+                    expect: Prior::Sha256(SHA.to_owned()),
+                    action: WriteAction::File {
+                        size: 0,
+                        mode: None,
+                    },
+                },
+                WriteEntry {
+                    path: text("gone"),
+                    expect: Prior::Any,
+                    action: WriteAction::Remove,
+                },
+            ],
+        }),
+        Op::TreeList(TreeList {
+            path: text(""),
+            recursive: true,
+        }),
+        Op::TreeScan,
+        Op::TreeDiff,
+        Op::TarIn(TarIn { to: text("vendor") }),
+        Op::TarOut(TarOut { path: text("out") }),
+    ]
+}
+
+/// Name, data streams and kind of reply. A new op stops here first.
+fn about(op: &Op) -> (&'static str, &'static [u32], &'static str) {
+    match op {
+        Op::ExecRun(_) => ("exec.run", &[1, 2, 3], "exec"),
+        Op::SpoolRead(_) => ("spool.read", &[2], "data"),
+        Op::FileRead(_) => ("file.read", &[2], "data"),
+        Op::FileStat(_) => ("file.stat", &[], "stat"),
+        Op::FilesWrite(_) => ("files.write", &[1], "written"),
+        Op::TreeList(_) => ("tree.list", &[2], "records"),
+        Op::TreeScan => ("tree.scan", &[2], "records"),
+        Op::TreeDiff => ("tree.diff", &[2], "records"),
+        Op::TarIn(_) => ("tar.in", &[1], "records"),
+        Op::TarOut(_) => ("tar.out", &[2], "records"),
+    }
+}
+
+fn ends() -> [ExecEnd; 5] {
+    [
+        ExecEnd::Exited { code: 3 },
+        ExecEnd::Signalled {
+            signal: 9,
+            reason: Some("memory limit".to_owned()),
+        },
+        ExecEnd::TimedOut,
+        ExecEnd::Cancelled,
+        ExecEnd::NotStarted {
+            code: 127,
+            reason: "nope: not found".to_owned(),
+            errno: Some(2),
+        },
+    ]
+}
+
+fn replies() -> Vec<Reply> {
+    let digest = || {
+        Some(FileDigest {
+            size: 0,
+            mode: 0o644,
+            sha256: SHA.to_owned(),
+        })
+    };
+    vec![
+        Reply::Exec(ExecReport {
+            end: ExecEnd::Exited { code: 0 },
+            duration_us: 1_500,
+            max_rss_kib: 2_048,
+            cpu_us: 900,
+            stdout: StreamReport {
+                bytes: 10,
+                dropped: 2,
+                sha256: SHA.to_owned(),
+            },
+            stderr: StreamReport {
+                bytes: 0,
+                dropped: 0,
+                sha256: SHA.to_owned(),
+            },
+            left_running: 1,
+        }),
+        Reply::Data(DataReport {
+            sent: 20,
+            size: 100,
+            mode: 0o644,
+        }),
+        Reply::Stat(stat()),
+        Reply::Written(vec![
+            Written {
+                path: Bytes::from("new.sh"),
+                before: None,
+                after: digest(),
+            },
+            Written {
+                path: Bytes::from("gone"),
+                before: digest(),
+                after: None,
+            },
+        ]),
+        Reply::Records(Records {
+            entries: 3,
+            bytes: 5,
+            left_out: vec![Bytes::from("pipe")],
+        }),
+    ]
+}
+
+fn stat() -> Stat {
+    Stat {
+        path: Bytes::from("link"),
+        kind: Kind::Symlink,
+        size: 4,
+        mode: 0o777,
+        mtime_ns: 1_700_000_000_000_000_000,
+        target: Some(Bytes::from("file")),
+    }
+}
+
+fn change() -> Change {
+    let version = |kind, target| Version {
+        kind,
+        mode: 0o644,
+        size: 0,
+        sha256: Some(SHA.to_owned()),
+        target,
+    };
+    Change {
+        path: Bytes::from("link"),
+        before: Some(version(Kind::File, None)),
+        after: Some(version(Kind::Symlink, Some(Bytes::from("file")))),
+    }
+}
+
+/// Every failure code. A new one stops here first.
+fn codes() -> Vec<FailureCode> {
+    use FailureCode as C;
+    let mut code = Some(C::NotFound);
+    let next = |code| match code {
+        C::NotFound => Some(C::WrongKind),
+        C::WrongKind => Some(C::Symlink),
+        C::Symlink => Some(C::Outside),
+        C::Outside => Some(C::Exists),
+        C::Exists => Some(C::Conflict),
+        C::Conflict => Some(C::NoSpace),
+        C::NoSpace => Some(C::TooLarge),
+        C::TooLarge => Some(C::BadArchive),
+        C::BadArchive => Some(C::BadRequest),
+        C::BadRequest => Some(C::UnknownOp),
+        C::UnknownOp => Some(C::Cancelled),
+        C::Cancelled => Some(C::SandboxEnded),
+        C::SandboxEnded => Some(C::Io),
+        C::Io => None,
+    };
+    let mut all = Vec::new();
+    while let Some(now) = code {
+        all.push(now);
+        code = next(now);
+    }
+    all
+}
+
+fn generation() -> Value {
+    let failure = || Failure {
+        code: FailureCode::Conflict,
+        message: "write: the file has other contents".to_owned(),
+        path: Some(Bytes::from("old.txt")),
+    };
+    let hello = || Hello {
+        generation: 1,
+        version: "0.1.0".to_owned(),
+    };
+    let ops: Vec<Value> = ops()
+        .iter()
+        .map(|op| {
+            let (name, streams, reply) = about(op);
+            let call = say(&HostMessage::Call(Box::new(op.clone())));
+            let said = call.get("call").and_then(|call| {
+                call.as_str()
+                    .or_else(|| call.as_object()?.keys().next().map(String::as_str))
+            });
+            assert_eq!(said, Some(name));
+            json!({ "op": name, "streams": streams, "reply": reply, "call": call })
+        })
+        .collect();
+    let kinds = [Kind::File, Kind::Directory, Kind::Symlink, Kind::Other].map(|kind| say(&kind));
+    json!({
+        "generation": pyro_protocol::GENERATION,
+        "ops": ops,
+        "host": [say(&HostMessage::Hello(hello())), say(&HostMessage::Cancel), say(&HostMessage::Close)],
+        "guest": [
+            say(&GuestMessage::Hello(hello())),
+            say(&GuestMessage::Started),
+            say(&GuestMessage::Failed(failure())),
+            say(&GuestMessage::ChannelFailed(Failure { path: None, ..failure() })),
+        ],
+        "stream": [say(&StreamMessage::End)],
+        "replies": replies().into_iter().map(|reply| say(&GuestMessage::Done(reply))).collect::<Vec<_>>(),
+        "exec_ends": ends().iter().map(say).collect::<Vec<_>>(),
+        "records": { "tree.list": say(&stat()), "tree.diff": say(&change()) },
+        "kinds": kinds,
+        "failure_codes": codes().iter().map(say).collect::<Vec<_>>(),
+    })
+}
+
+#[test]
+fn generation_1_is_frozen() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../specs/wire/gen-1.json");
+    let now = format!(
+        "{}\n",
+        serde_json::to_string_pretty(&generation()).expect("serialises")
+    );
+    if std::env::var_os("PYRO_BLESS").is_some() {
+        std::fs::write(path, &now).expect("written");
+    }
+    let frozen = std::fs::read_to_string(path).expect("the frozen generation");
+    assert!(
+        now == frozen,
+        "the wire differs from {path}; it would now be:\n{now}"
+    );
+}
+
+#[test]
+fn unknown_fields_of_an_op_are_no_error() {
+    let text = r#"{"call":{"file.stat":{"path":"a","since_generation_9":true}}}"#;
+    let message: HostMessage = serde_json::from_str(text).expect("parses");
+    assert_eq!(
+        message,
+        HostMessage::Call(Box::new(Op::FileStat(FileStat {
+            path: Bytes::from("a")
+        })))
+    );
+    // An unknown message is.
+    assert!(serde_json::from_str::<HostMessage>(r#"{"dance":{}}"#).is_err());
+}

@@ -1,0 +1,444 @@
+//! `exec.run`: one program, from its start to the last byte of output.
+//!
+//! ```text
+//!  Running --ends--> Draining --quiet--> Sending --all sent--> done
+//!     |                  ^
+//!     `--time over, cancelled--> Ending --grace over--> Killing --nobody left--> (Draining)
+//! ```
+
+use super::family::Family;
+use super::reap::{Ended, reap};
+use super::spool::Spool;
+use super::{World, agent_failure};
+use crate::serve::port::Port;
+use crate::spawn::{Child, Process, Program, SpawnError, Spawner};
+use crate::tree::refusal;
+use pyro_protocol::frame::{STREAM_ERRORS, STREAM_OUTPUT};
+use pyro_protocol::message::{ExecEnd, ExecReport, ExecRun, Failure, FailureCode};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::Signal;
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Where the tree is, as programs see it.
+const WORKSPACE: &[u8] = b"/workspace";
+/// From TERM to KILL for a cancelled call.
+const CANCEL_GRACE: Duration = Duration::from_millis(200);
+/// Pipes that background processes hold are left alone after this long without output.
+const DRAIN_QUIET: Duration = Duration::from_millis(50);
+/// And after this long with output.
+const DRAIN_LIMIT: Duration = Duration::from_millis(500);
+/// How often an ending program's processes are looked at.
+const ENDING_TICK: Duration = Duration::from_millis(10);
+/// Processes that survive KILL for this long (stuck in the kernel) are reported as left running.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+
+/// A program that runs or ran, and its streams.
+#[derive(Debug)]
+pub(crate) struct Exec {
+    port: Arc<Port>,
+    child: Child,
+    family: Family,
+    ended: Option<Ended>,
+    spools: [Spool; 2],
+    stdin: Option<OwnedFd>,
+    pending: Vec<u8>,
+    written: usize,
+    started: Instant,
+    ran: Duration,
+    deadline: Option<Instant>,
+    grace: Duration,
+    phase: Phase,
+    end: Option<ExecEnd>,
+    reason: Option<&'static str>,
+    over: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    Running,
+    Ending { kill_at: Instant, look_at: Instant },
+    Killing { since: Instant, look_at: Instant },
+    Draining { quiet_at: Instant, limit: Instant },
+    Sending,
+}
+
+/// What became of an attempt to start a program.
+#[derive(Debug)]
+pub(crate) enum Start {
+    /// It runs.
+    Running(Box<Exec>),
+    /// It never ran.
+    Over(ExecReport),
+}
+
+/// Turns the op into a program.
+///
+/// # Errors
+/// Where it holds what no program can be given.
+fn program(op: &ExecRun) -> Result<Program, Failure> {
+    let bad = |what: &str| refusal(FailureCode::BadRequest, format!("run a program: {what}"));
+    let text = |bytes: Vec<u8>, what: &str| {
+        CString::new(bytes).map_err(|_| bad(&format!("there is a NUL byte in {what}")))
+    };
+    if op.argv.first().is_none_or(|name| name.is_empty()) {
+        return Err(bad("there is no program name"));
+    }
+    if op.timeout_ms == 0 {
+        return Err(bad("the timeout is 0"));
+    }
+    let argv = op
+        .argv
+        .iter()
+        .map(|arg| text(arg.to_vec(), "an argument"))
+        .collect::<Result<_, _>>()?;
+    let variable = |(name, value): &(pyro_protocol::Bytes, pyro_protocol::Bytes)| {
+        if name.is_empty() || name.contains(&b'=') {
+            return Err(bad("a variable has no name, or `=` in its name"));
+        }
+        text([name, &b"="[..], value].concat(), "a variable")
+    };
+    let env = op.env.iter().map(variable).collect::<Result<_, _>>()?;
+    let cwd = match op.cwd.first() {
+        Some(b'/') => op.cwd.to_vec(),
+        Some(_) => [WORKSPACE, b"/", &op.cwd].concat(),
+        None => WORKSPACE.to_vec(),
+    };
+    Ok(Program {
+        argv,
+        env,
+        cwd: text(cwd, "the working directory")?,
+    })
+}
+
+impl Exec {
+    /// Starts a program.
+    ///
+    /// # Errors
+    /// Where the request is wrong, or the agent or the sandbox is at its end.
+    pub(crate) fn start(
+        world: &World,
+        spawner: &mut dyn Spawner,
+        port: &Arc<Port>,
+        op: &ExecRun,
+        before: &[Process],
+        alone: bool,
+    ) -> Result<Start, Failure> {
+        let program = program(op)?;
+        let failed = |error: std::io::Error| agent_failure("run a program", &error);
+        let kernel = |errno: Errno| failed(errno.into());
+        let (out, theirs_out) =
+            Spool::open(world, port, STREAM_OUTPUT, op.spool_limit).map_err(failed)?;
+        let (err, theirs_err) =
+            Spool::open(world, port, STREAM_ERRORS, op.spool_limit).map_err(failed)?;
+        let (theirs_in, stdin) = if op.stdin {
+            let (theirs, ours) =
+                rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(kernel)?;
+            rustix::fs::fcntl_setfl(&ours, OFlags::NONBLOCK).map_err(kernel)?;
+            world.own(&theirs).map_err(kernel)?;
+            (theirs, Some(ours))
+        } else {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            (
+                rustix::fs::open("/dev/null", flags, Mode::empty()).map_err(kernel)?,
+                None,
+            )
+        };
+        let started = Instant::now();
+        let stdio = [theirs_in.as_fd(), theirs_out.as_fd(), theirs_err.as_fd()];
+        let child = match spawner.spawn(&program, stdio) {
+            Ok(child) => child,
+            Err(SpawnError::NotStarted {
+                code,
+                reason,
+                errno,
+            }) => {
+                let end = ExecEnd::NotStarted {
+                    code,
+                    reason,
+                    errno: Some(errno),
+                };
+                return Ok(Start::Over(ExecReport {
+                    end,
+                    duration_us: micros(started.elapsed()),
+                    max_rss_kib: 0,
+                    cpu_us: 0,
+                    stdout: out.report(),
+                    stderr: err.report(),
+                    left_running: 0,
+                }));
+            }
+            Err(SpawnError::SandboxEnded) => {
+                return Err(refusal(
+                    FailureCode::SandboxEnded,
+                    "run a program: the sandbox has ended",
+                ));
+            }
+            Err(SpawnError::Agent(error)) => return Err(failed(error)),
+        };
+        Ok(Start::Running(Box::new(Self {
+            port: Arc::clone(port),
+            family: Family::new(child.pid, before, alone),
+            child,
+            ended: None,
+            spools: [out, err],
+            stdin,
+            pending: Vec::new(),
+            written: 0,
+            started,
+            ran: Duration::ZERO,
+            deadline: started.checked_add(Duration::from_millis(op.timeout_ms)),
+            grace: Duration::from_millis(op.grace_ms),
+            phase: Phase::Running,
+            end: None,
+            reason: None,
+            over: false,
+        })))
+    }
+
+    /// The program's process id while it has not been reaped.
+    pub(crate) fn pid(&self) -> Option<i32> {
+        self.ended.is_none().then_some(self.child.pid)
+    }
+
+    /// Its processes.
+    pub(crate) fn family(&mut self) -> &mut Family {
+        &mut self.family
+    }
+
+    /// Whether the program, or what it started, may still run.
+    pub(crate) fn is_live(&self) -> bool {
+        !matches!(self.phase, Phase::Draining { .. } | Phase::Sending)
+    }
+
+    /// Readable when the program has ended.
+    pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.ended.is_none().then(|| self.child.pidfd.as_fd())
+    }
+
+    /// The output pipes, standard output first.
+    pub(crate) fn pipe(&self, which: usize) -> Option<BorrowedFd<'_>> {
+        self.spools.get(which).and_then(Spool::pipe)
+    }
+
+    /// The input pipe, while there is something for it.
+    pub(crate) fn hungry(&self) -> Option<BorrowedFd<'_>> {
+        let waiting = self.written < self.pending.len() || self.port.has_input();
+        self.stdin.as_ref().filter(|_| waiting).map(AsFd::as_fd)
+    }
+
+    /// The program has ended.
+    pub(crate) fn reap(&mut self) {
+        match reap(self.child.pid) {
+            Ok(None) => {}
+            Ok(Some(ended)) => self.set_ended(ended),
+            // Somebody reaped it before us: how it ended is lost.
+            Err(_) => self.set_ended(Ended {
+                code: None,
+                signal: 0,
+                max_rss_kib: 0,
+                cpu_us: 0,
+            }),
+        }
+    }
+
+    fn set_ended(&mut self, ended: Ended) {
+        self.ran = self.started.elapsed();
+        self.ended = Some(ended);
+    }
+
+    /// Takes output from a pipe.
+    pub(crate) fn drain(&mut self, which: usize, buffer: &mut [u8], now: Instant) {
+        let any = self
+            .spools
+            .get_mut(which)
+            .is_some_and(|spool| spool.drain(buffer));
+        if let (true, Phase::Draining { quiet_at, .. }) = (any, &mut self.phase) {
+            *quiet_at = now + DRAIN_QUIET;
+        }
+    }
+
+    /// Moves input from the link to the program, without waiting.
+    pub(crate) fn feed(&mut self) {
+        loop {
+            if self.written == self.pending.len() {
+                match self.port.next_input() {
+                    Some(chunk) => (self.pending, self.written) = (chunk, 0),
+                    None => break,
+                }
+            }
+            let rest = &self.pending[self.written..];
+            let count = match &self.stdin {
+                // Nobody reads it: it is as good as read.
+                None => rest.len(),
+                Some(pipe) => match rustix::io::write(pipe, rest) {
+                    Ok(count) => count,
+                    Err(Errno::AGAIN) => return,
+                    Err(Errno::INTR) => 0,
+                    Err(_) => {
+                        self.stdin = None;
+                        0
+                    }
+                },
+            };
+            self.written += count;
+            self.port.consumed(count);
+        }
+        if self.port.input_over() {
+            self.stdin = None;
+        }
+    }
+
+    /// Ends the program and all it started for a limit.
+    pub(crate) fn kill_for(&mut self, reason: &'static str, now: Instant) {
+        if self.is_live() {
+            self.reason = Some(reason);
+            self.phase = Phase::Killing {
+                since: now,
+                look_at: now,
+            };
+        }
+    }
+
+    /// A limit ended one of its processes.
+    pub(crate) fn note_killed(&mut self, reason: &'static str) {
+        self.reason = Some(reason);
+    }
+
+    /// When [`Exec::step`] has something to do even if nothing happens.
+    pub(crate) fn next_step(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Running => self.deadline,
+            Phase::Ending { kill_at, look_at } => Some(kill_at.min(look_at)),
+            Phase::Killing { look_at, .. } => Some(look_at),
+            Phase::Draining { quiet_at, limit } => Some(quiet_at.min(limit)),
+            Phase::Sending => None,
+        }
+    }
+
+    /// Moves on as far as possible; whether the call is over.
+    pub(crate) fn step(&mut self, spawner: &dyn Spawner, now: Instant, buffer: &mut [u8]) -> bool {
+        self.feed();
+        if let Phase::Running = self.phase {
+            let late = self.deadline.is_some_and(|deadline| deadline <= now);
+            if self.ended.is_some() {
+                self.begin_draining(now);
+            } else if self.port.check().is_err() {
+                self.begin_ending(ExecEnd::Cancelled, CANCEL_GRACE, spawner, now);
+            } else if late {
+                self.begin_ending(ExecEnd::TimedOut, self.grace, spawner, now);
+            }
+        }
+        if let Phase::Ending { kill_at, look_at } = self.phase {
+            if kill_at <= now {
+                self.phase = Phase::Killing {
+                    since: now,
+                    look_at: now,
+                };
+            } else if look_at <= now || self.ended.is_some() {
+                let left = spawner
+                    .processes()
+                    .map_or(1, |all| self.family.members(&all).len());
+                if left == 0 && self.ended.is_some() {
+                    self.begin_draining(now);
+                } else {
+                    self.phase = Phase::Ending {
+                        kill_at,
+                        look_at: now + ENDING_TICK,
+                    };
+                }
+            }
+        }
+        if let Phase::Killing { since, look_at } = self.phase
+            && (look_at <= now || self.ended.is_some())
+        {
+            let left = self.family.kill(spawner);
+            if self.ended.is_none() {
+                super::family::send(self.child.pid, Signal::KILL);
+            }
+            let stuck = now.saturating_duration_since(since) >= KILL_LIMIT;
+            if (left == 0 && self.ended.is_some()) || stuck {
+                self.begin_draining(now);
+            } else {
+                self.phase = Phase::Killing {
+                    since,
+                    look_at: Instant::now() + ENDING_TICK / 5,
+                };
+            }
+        }
+        if let Phase::Draining { quiet_at, limit } = self.phase {
+            let closed = self.spools.iter().all(|spool| spool.pipe().is_none());
+            if closed || quiet_at <= now || limit <= now || self.port.check().is_err() {
+                self.phase = Phase::Sending;
+            }
+        }
+        self.pump(buffer);
+        if let Phase::Sending = self.phase {
+            self.over = self.spools.iter().all(Spool::is_sent) || self.port.check().is_err();
+        }
+        self.over
+    }
+
+    fn begin_ending(&mut self, end: ExecEnd, grace: Duration, spawner: &dyn Spawner, now: Instant) {
+        self.end = Some(end);
+        self.family.signal(spawner, Signal::TERM);
+        let kill_at = now.checked_add(grace).unwrap_or(now);
+        self.phase = Phase::Ending {
+            kill_at,
+            look_at: now + ENDING_TICK,
+        };
+    }
+
+    fn begin_draining(&mut self, now: Instant) {
+        self.phase = Phase::Draining {
+            quiet_at: now + DRAIN_QUIET,
+            limit: now + DRAIN_LIMIT,
+        };
+    }
+
+    /// Sends output as far as the host and the link take it.
+    pub(crate) fn pump(&mut self, buffer: &mut [u8]) {
+        for spool in &mut self.spools {
+            while self.port.has_room() && spool.pump(&self.port, buffer) {}
+        }
+    }
+
+    /// Pipes that processes left behind may write to. Closing them would end those processes.
+    pub(crate) fn take_pipes(&mut self) -> impl Iterator<Item = OwnedFd> {
+        let [out, err] = &mut self.spools;
+        [out.take_pipe(), err.take_pipe()].into_iter().flatten()
+    }
+
+    /// What there is to say about it, given all processes of the sandbox.
+    pub(crate) fn report(&mut self, all: &[Process]) -> ExecReport {
+        let left = self.family.members(all).len();
+        let [stdout, stderr] = [self.spools[0].report(), self.spools[1].report()];
+        let ended = self.ended;
+        let end = self
+            .end
+            .take()
+            .unwrap_or_else(|| match ended.and_then(|ended| ended.code) {
+                Some(code) => ExecEnd::Exited { code },
+                None => ExecEnd::Signalled {
+                    signal: ended.map_or(libc::SIGKILL, |ended| ended.signal),
+                    reason: self.reason.map(str::to_owned),
+                },
+            });
+        ExecReport {
+            end,
+            duration_us: micros(self.ran),
+            max_rss_kib: ended.map_or(0, |ended| ended.max_rss_kib),
+            cpu_us: ended.map_or(0, |ended| ended.cpu_us),
+            stdout,
+            stderr,
+            left_running: u32::try_from(left).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

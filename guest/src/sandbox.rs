@@ -1,1 +1,0 @@
-//! The namespace sandbox: outer namespaces with the agent, inner ones with the commands.

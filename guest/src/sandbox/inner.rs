@@ -1,0 +1,179 @@
+//! The inner namespaces and their init, which owns them and reaps orphans; the programs' own world.
+
+use super::caps;
+use super::mounts::{self, Tree};
+use super::outer::{Limits, become_root};
+use super::report::{At as _, PATIENCE, receive, send};
+use super::sys::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
+use pyro_protocol::boot::{Boot, BootFailure, BootStep, Ids};
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+use rustix::process::DumpableBehavior;
+use rustix::thread::CapabilitySet;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+
+/// A user namespace of their own: programs have no power over what the agent made, and the maps differ.
+/// The network namespace is the agent's, so that no program ever has a capability over it.
+pub(crate) const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWCGROUP;
+
+/// Of /proc, shown read-only.
+const READ_ONLY: [&str; 5] = ["sys", "sysrq-trigger", "irq", "bus", "fs"];
+
+/// Of /proc, covered by /dev/null (files) or an empty tmpfs (directories); absent ones are skipped.
+const MASKED: [&str; 21] = [
+    "kcore",
+    "keys",
+    "key-users",
+    "timer_list",
+    "kmsg",
+    "kallsyms",
+    "config.gz",
+    "interrupts",
+    "pagetypeinfo",
+    "latency_stats",
+    "sched_debug",
+    "kpagecount",
+    "kpageflags",
+    "kpagecgroup",
+    "slabinfo",
+    "vmallocinfo",
+    "modules",
+    "acpi",
+    "scsi",
+    "asound",
+    "driver",
+];
+
+/// Becomes init and never returns; the agent is told before.
+pub(crate) fn run(
+    boot: &Boot,
+    tree: &Tree,
+    agent: &OwnedFd,
+    filter: &[libc::sock_filter],
+    limits: &Limits,
+) -> ! {
+    let told = match become_init(boot, tree, agent, filter, limits) {
+        Ok(()) => send(agent, b""),
+        Err(failure) => serde_json::to_vec(&failure)
+            .map_err(std::io::Error::from)
+            .and_then(|text| send(agent, &text))
+            .and(Err(std::io::ErrorKind::Other.into())),
+    };
+    if told.is_err() || sys::close_from(0, sys::CloseRange::Now).is_err() {
+        sys::exit(1);
+    }
+    sys::sleep_forever()
+}
+
+fn become_init(
+    boot: &Boot,
+    tree: &Tree,
+    agent: &OwnedFd,
+    filter: &[libc::sock_filter],
+    limits: &Limits,
+) -> Result<(), BootFailure> {
+    let step = BootStep::InnerNamespaces;
+    receive(agent, PATIENCE).at(step, "wait for the id map")?;
+    become_root(boot.ids).at(BootStep::IdMap, "become root of the inner namespace")?;
+    rustix::system::sethostname(boot.hostname.as_bytes()).at(step, "set the host name")?;
+    build(boot, tree)?;
+    let _ = rustix::process::setsid();
+    sys::ignore_children();
+    limits.apply().at(BootStep::Rlimits, "set init's limits")?;
+    // The agent opens the namespaces now.
+    send(agent, b"").at(step, "report the mounts")?;
+    receive(agent, PATIENCE).at(step, "wait for the agent")?;
+    let step = BootStep::Privileges;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .at(step, "make init untraceable")?;
+    rustix::thread::set_name(c"init").at(step, "name init")?;
+    // Init needs nothing: it holds the namespaces and lets the kernel reap.
+    caps::reduce(CapabilitySet::empty()).at(step, "drop every capability")?;
+    sys::install_filter(filter).at(BootStep::Seccomp, "install the seccomp filter")
+}
+
+fn build(boot: &Boot, tree: &Tree) -> Result<(), BootFailure> {
+    let step = BootStep::InnerMounts;
+    // Everything in the copied mount namespace is locked together; a copy of the tree is ours to pivot into.
+    let inner = mounts::handle(CWD, c"inner").at(step, "open the tree")?;
+    let root = mounts::bind(inner.as_fd(), c"", 0, true).at(step, "copy the tree")?;
+    mounts::attach(&root, &inner).at(step, "attach the copy")?;
+    let tree = Tree {
+        root,
+        owner: 0,
+        overrule: tree.overrule,
+    };
+    proc(&tree)?;
+    let pts = devpts(boot.ids).at(step, "mount devpts")?;
+    tree.mount(Path::new("dev/pts"), &pts)
+        .at(step, "attach /dev/pts")?;
+    mounts::pivot(&tree.root).at(BootStep::Pivot, "pivot into the tree")
+}
+
+fn devpts(ids: Ids) -> rustix::io::Result<OwnedFd> {
+    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let mut options = vec![("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
+    if let Ids::Range { .. } = ids {
+        options.push(("gid", "5"));
+    }
+    mounts::new("devpts", &options, flags)
+}
+
+fn proc(tree: &Tree) -> Result<(), BootFailure> {
+    let step = BootStep::InnerMounts;
+    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let proc = mounts::new("proc", &[], flags).at(step, "mount proc")?;
+    tree.mount(Path::new("proc"), &proc)
+        .at(step, "attach /proc")?;
+    let set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    for name in READ_ONLY {
+        let place = match mounts::handle(&proc, name) {
+            Err(Errno::NOENT) => continue,
+            opened => opened.at(step, format!("open /proc/{name}"))?,
+        };
+        mounts::bind(place.as_fd(), c"", set, false)
+            .and_then(|copy| mounts::attach(copy, place))
+            .at(step, format!("make /proc/{name} read-only"))?;
+    }
+    let null = mounts::handle(&tree.root, c"dev/null").at(step, "open /dev/null")?;
+    let mut nothing: Option<OwnedFd> = None;
+    for name in MASKED {
+        let place = match mounts::handle(&proc, name) {
+            Err(Errno::NOENT) => continue,
+            opened => opened.at(step, format!("open /proc/{name}"))?,
+        };
+        mask(&place, &null, &mut nothing).at(step, format!("mask /proc/{name}"))?;
+    }
+    Ok(())
+}
+
+fn mask(place: &OwnedFd, null: &OwnedFd, nothing: &mut Option<OwnedFd>) -> rustix::io::Result<()> {
+    let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(place)?.st_mode);
+    if !kind.is_dir() {
+        return mounts::attach(mounts::bind(null.as_fd(), c"", 0, false)?, place);
+    }
+    let empty = match nothing.take() {
+        // Attached already: what is empty may be seen in several places.
+        Some(empty) => {
+            let copy = mounts::bind(empty.as_fd(), c"", 0, false)?;
+            *nothing = Some(empty);
+            copy
+        }
+        None => {
+            let options = [("size", "4k"), ("nr_inodes", "2"), ("mode", "0555")];
+            let empty = mounts::new("tmpfs", &options, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
+            *nothing = Some(rustix::io::fcntl_dupfd_cloexec(&empty, 3)?);
+            empty
+        }
+    };
+    mounts::attach(empty, place)
+}

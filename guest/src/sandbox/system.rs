@@ -1,0 +1,348 @@
+//! The tree that programs see, but for what needs their own namespaces (`/proc`, `/dev/pts`).
+//!
+//! ```text
+//!  /                    read-only: a small tmpfs with binds of the host's programs, or an overlay on an image
+//!  /workspace           the work tree
+//!  /root /tmp /run ...  folders of one sized tmpfs, "scratch"
+//!  /dev                 six device nodes, read-only
+//! ```
+
+use super::mounts::{self, Tree};
+use super::report::At as _;
+use super::sources::{Part, Sources, System};
+use super::sys::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
+use pyro_protocol::boot::{Boot, BootFailure, BootStep};
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::MountAttrFlags;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+
+/// Who is who inside; the host's own accounts are none of the sandbox's business.
+const ETC: [(&str, &str); 6] = [
+    (
+        "passwd",
+        "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\nbin:x:2:2:bin:/bin:/usr/sbin/nologin\nman:x:6:12:man:/var/cache/man:/usr/sbin/nologin\nwww-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+    ),
+    (
+        "group",
+        "root:x:0:\ndaemon:x:1:\nbin:x:2:\nadm:x:4:\ntty:x:5:\ndisk:x:6:\nman:x:12:\nwww-data:x:33:\nstaff:x:50:\nusers:x:100:\nnogroup:x:65534:\n",
+    ),
+    (
+        "nsswitch.conf",
+        "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n",
+    ),
+    // The seed belongs to root here and to somebody else on the host: git must not mind, and commits need an author.
+    (
+        "gitconfig",
+        "[safe]\n\tdirectory = *\n[user]\n\tname = pyro\n\temail = pyro@localhost\n[init]\n\tdefaultBranch = main\n",
+    ),
+    ("host.conf", "multi on\n"),
+    ("shells", "/bin/sh\n/bin/bash\n"),
+];
+
+/// The places that are kept in scratch: name there, place in the tree, mode.
+const SCRATCH_HOST: [(&str, &str, u32); 8] = [
+    ("tmp", "tmp", 0o1777),
+    ("run", "run", 0o755),
+    ("root", "root", 0o700),
+    ("shm", "dev/shm", 0o1777),
+    ("var-tmp", "var/tmp", 0o1777),
+    ("var-lib", "var/lib", 0o755),
+    ("var-cache", "var/cache", 0o755),
+    ("var-log", "var/log", 0o755),
+];
+/// The same with an image: it has its own /var and /root.
+const SCRATCH_DIR: [(&str, &str, u32); 3] = [
+    ("tmp", "tmp", 0o1777),
+    ("run", "run", 0o755),
+    ("shm", "dev/shm", 0o1777),
+];
+
+/// Links in /dev, which every program expects.
+const DEV_LINKS: [(&str, &str); 6] = [
+    ("dev/fd", "/proc/self/fd"),
+    ("dev/stdin", "/proc/self/fd/0"),
+    ("dev/stdout", "/proc/self/fd/1"),
+    ("dev/stderr", "/proc/self/fd/2"),
+    ("dev/core", "/proc/kcore"),
+    ("dev/ptmx", "pts/ptmx"),
+];
+
+const TMPFS: MountAttrFlags =
+    MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
+
+/// Builds the tree at `place` (of the agent's root), from what was taken from the host.
+///
+/// `state` is the run's folder, attached; `owner` is root inside, as the agent numbers it.
+pub(crate) fn build(
+    boot: &Boot,
+    sources: Sources,
+    state: &OwnedFd,
+    place: &OwnedFd,
+    owner: u32,
+) -> Result<(Tree, Vec<String>), BootFailure> {
+    let step = BootStep::SystemTree;
+    let Sources {
+        run_dir: _,
+        devices,
+        system,
+        expose,
+        mut notes,
+    } = sources;
+    let (tree, is_host) = match system {
+        System::Host(parts) => (host(parts, boot, place, owner)?, true),
+        System::Dir(lower) => (image(&lower, boot, state, place, owner, &mut notes)?, false),
+    };
+    dev(&tree, devices)?;
+    let places: &[_] = if is_host { &SCRATCH_HOST } else { &SCRATCH_DIR };
+    scratch(&tree, boot, places)?;
+    let work = mounts::bind(
+        state.as_fd(),
+        c"tree",
+        MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
+        false,
+    )
+    .at(step, "bind the work tree")?;
+    tree.mount(Path::new("workspace"), &work)
+        .at(step, "attach the work tree at /workspace")?;
+    for (path, mount) in expose {
+        tree.mount(&path, &mount).at(
+            step,
+            format!("expose /{}: make a place for it", path.display()),
+        )?;
+    }
+    if is_host {
+        for folder in ["proc", "home", "mnt", "srv"] {
+            tree.directory(Path::new(folder), 0o755)
+                .at(step, format!("make /{folder}"))?;
+        }
+        mounts::restrict(&tree.root, MOUNT_ATTR_RDONLY).at(step, "make the root read-only")?;
+    }
+    Ok((tree, notes))
+}
+
+fn tmpfs(size: u64, inodes: u64) -> rustix::io::Result<OwnedFd> {
+    let (size, inodes) = (size.to_string(), inodes.to_string());
+    let options = [
+        ("size", size.as_str()),
+        ("nr_inodes", inodes.as_str()),
+        ("mode", "0755"),
+    ];
+    mounts::new("tmpfs", &options, TMPFS)
+}
+
+/// A small tmpfs that nobody fills: it holds names, and files of a few lines.
+pub(crate) fn skeleton() -> rustix::io::Result<OwnedFd> {
+    tmpfs(4 << 20, 4096)
+}
+
+fn host(parts: Vec<Part>, boot: &Boot, place: &OwnedFd, owner: u32) -> Result<Tree, BootFailure> {
+    let step = BootStep::SystemTree;
+    let root = skeleton().at(step, "make a tmpfs for the root")?;
+    mounts::attach(&root, place).at(step, "attach the root")?;
+    let tree = Tree {
+        root,
+        owner,
+        overrule: false,
+    };
+    own(&tree).at(step, "own the root")?;
+    for part in parts {
+        match part {
+            Part::Mount(path, mount) => tree
+                .mount(&path, &mount)
+                .at(step, format!("attach /{}", path.display()))?,
+            Part::Link(path, target) => tree
+                .link(&path, &target)
+                .at(step, format!("link /{}", path.display()))?,
+            Part::Hidden(path) => {
+                let nothing = tmpfs(4096, 2).at(step, "make an empty tmpfs")?;
+                mounts::restrict(&nothing, MOUNT_ATTR_RDONLY).at(step, "make it read-only")?;
+                tree.mount(&path, &nothing)
+                    .at(step, format!("hide /{}", path.display()))?;
+            }
+        }
+    }
+    let etc = Path::new("etc");
+    for (name, text) in ETC {
+        tree.file(&etc.join(name), text.as_bytes())
+            .at(step, format!("write /etc/{name}"))?;
+    }
+    tree.link(&etc.join("mtab"), Path::new("/proc/self/mounts"))
+        .at(step, "link /etc/mtab")?;
+    tree.link(
+        &etc.join("localtime"),
+        Path::new("/usr/share/zoneinfo/Etc/UTC"),
+    )
+    .at(step, "link /etc/localtime")?;
+    named(&tree, boot).at(step, "write /etc/hosts, /etc/hostname and /etc/resolv.conf")?;
+    Ok(tree)
+}
+
+/// What names this machine; an image that has its own keeps it.
+fn named(tree: &Tree, boot: &Boot) -> rustix::io::Result<()> {
+    let name = &boot.hostname;
+    let hosts = format!("127.0.0.1 localhost {name}\n::1 localhost ip6-localhost ip6-loopback\n");
+    tree.file(Path::new("etc/hosts"), hosts.as_bytes())?;
+    tree.file(Path::new("etc/hostname"), format!("{name}\n").as_bytes())?;
+    tree.file(
+        Path::new("etc/resolv.conf"),
+        b"# This sandbox has no name server.\n",
+    )
+}
+
+/// The top of a fresh file system belongs to the agent; inside, it is root's.
+fn own(tree: &Tree) -> rustix::io::Result<()> {
+    let (uid, gid) = (
+        rustix::fs::Uid::from_raw(tree.owner),
+        rustix::fs::Gid::from_raw(tree.owner),
+    );
+    rustix::fs::chownat(
+        &tree.root,
+        c"",
+        Some(uid),
+        Some(gid),
+        rustix::fs::AtFlags::EMPTY_PATH,
+    )
+}
+
+fn image(
+    lower: &OwnedFd,
+    boot: &Boot,
+    state: &OwnedFd,
+    place: &OwnedFd,
+    owner: u32,
+    notes: &mut Vec<String>,
+) -> Result<Tree, BootFailure> {
+    let step = BootStep::SystemTree;
+    // A lower layer is named by path, and has to be attached in this namespace: it hides under the root to come.
+    mounts::attach(lower, place).at(step, "attach the image")?;
+    let upper = rustix::fs::openat(
+        state,
+        c"system",
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
+    let on_disk = upper.and_then(|folder| overlay(&folder, owner));
+    let overlay = match on_disk {
+        Ok(overlay) => overlay,
+        Err(refused) => {
+            let memory = tmpfs(
+                boot.limits
+                    .disk
+                    .clamp(16 << 20, boot.limits.memory.max(16 << 20)),
+                1 << 20,
+            )
+            .at(step, "make a tmpfs for the upper layer")?;
+            let holder = mounts::handle(rustix::fs::CWD, c"upper").at(step, "open /upper")?;
+            mounts::attach(&memory, &holder).at(step, "attach the upper layer")?;
+            let overlay = overlay(&memory, owner).at(step, "mount overlay")?;
+            notes.push(format!(
+                "changes to the system tree are kept in memory: the run folder's file system cannot hold them ({refused})"
+            ));
+            overlay
+        }
+    };
+    let place = mounts::handle(rustix::fs::CWD, c"inner").at(step, "open /inner")?;
+    let root = overlay;
+    mounts::attach(&root, &place).at(step, "attach the overlay")?;
+    let tree = Tree {
+        root,
+        owner,
+        overrule: true,
+    };
+    for folder in ["proc", "dev", "root", "etc"] {
+        let mode = if folder == "root" { 0o700 } else { 0o755 };
+        tree.directory(Path::new(folder), mode)
+            .at(step, format!("make /{folder} in the upper layer"))?;
+    }
+    named(&tree, boot).at(step, "write /etc/hosts, /etc/hostname and /etc/resolv.conf")?;
+    let (name, text) = ETC[3];
+    tree.file(&Path::new("etc").join(name), text.as_bytes())
+        .at(step, "write /etc/gitconfig")?;
+    Ok(tree)
+}
+
+/// An overlay whose upper layer is `upper` in `folder`. Called in the agent's root, whose names are all that
+/// programs can read about it in their mountinfo.
+fn overlay(folder: &OwnedFd, owner: u32) -> rustix::io::Result<OwnedFd> {
+    let tree = Tree {
+        root: rustix::io::fcntl_dupfd_cloexec(folder, 3)?,
+        owner,
+        overrule: false,
+    };
+    tree.directory(Path::new("upper"), 0o755)?;
+    rustix::fs::mkdirat(folder, c"work", Mode::from_raw_mode(0o700))?;
+    rustix::process::fchdir(folder)?;
+    let made = mounts::new(
+        "overlay",
+        &[
+            ("userxattr", ""),
+            ("lowerdir", "/inner"),
+            ("upperdir", "upper"),
+            ("workdir", "work"),
+            // What a user namespace may not have, said aloud: the kernel's defaults depend on its configuration.
+            ("redirect_dir", "nofollow"),
+            ("metacopy", "off"),
+            ("index", "off"),
+            ("xino", "off"),
+            // The layer dies with the run; nobody waits for a disk.
+            ("volatile", ""),
+        ],
+        TMPFS,
+    );
+    rustix::process::chdir(c"/")?;
+    made
+}
+
+fn dev(tree: &Tree, devices: Vec<(&'static str, OwnedFd)>) -> Result<(), BootFailure> {
+    let step = BootStep::SystemTree;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let options = [("size", "64k"), ("nr_inodes", "64"), ("mode", "0755")];
+    let mount = mounts::new("tmpfs", &options, attributes).at(step, "make a tmpfs for /dev")?;
+    tree.mount(Path::new("dev"), &mount)
+        .at(step, "attach /dev")?;
+    let dev = Tree {
+        root: mount,
+        owner: tree.owner,
+        overrule: false,
+    };
+    own(&dev).at(step, "own /dev")?;
+    for (name, node) in devices {
+        dev.mount(Path::new(name), &node)
+            .at(step, format!("attach /dev/{name}"))?;
+    }
+    for (path, target) in DEV_LINKS {
+        tree.link(Path::new(path), Path::new(target))
+            .at(step, format!("link /{path}"))?;
+    }
+    for folder in ["pts", "shm"] {
+        dev.directory(Path::new(folder), 0o755)
+            .at(step, format!("make /dev/{folder}"))?;
+    }
+    mounts::restrict(&dev.root, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC)
+        .at(step, "make /dev read-only")
+}
+
+fn scratch(tree: &Tree, boot: &Boot, places: &[(&str, &str, u32)]) -> Result<(), BootFailure> {
+    let step = BootStep::SystemTree;
+    // One file system for all of them, so that one number bounds what they take from memory together.
+    let size = (boot.limits.memory / 2).max(16 << 20);
+    let mount = tmpfs(size, 1 << 18).at(step, "make a tmpfs for /tmp and others")?;
+    let holder = mounts::handle(rustix::fs::CWD, c"scratch").at(step, "open /scratch")?;
+    mounts::attach(&mount, &holder).at(step, "attach the tmpfs for /tmp and others")?;
+    let inside = Tree {
+        root: mount,
+        owner: tree.owner,
+        overrule: false,
+    };
+    for (name, place, mode) in places {
+        let folder = inside
+            .directory(Path::new(name), *mode)
+            .at(step, format!("make /{place}"))?;
+        let bound =
+            mounts::bind(folder.as_fd(), c"", 0, false).at(step, format!("bind /{place}"))?;
+        tree.mount(Path::new(place), &bound)
+            .at(step, format!("attach /{place}"))?;
+    }
+    Ok(())
+}

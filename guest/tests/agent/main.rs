@@ -1,0 +1,8 @@
+//! The agent over a real link, with programs on the bare host.
+
+mod bare;
+mod host;
+mod hostile;
+mod programs;
+mod trees;
+mod writes;

@@ -1,0 +1,163 @@
+//! The command line, declared. What it means is decided elsewhere.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Run request documents against disposable Linux workspaces.
+///
+/// A request (TOML or JSON) says what to write, patch, run, expect and export. `pyro plan` shows what will happen,
+/// `pyro apply` does it in a sandbox and prints a receipt.
+#[derive(Debug, Parser)]
+#[command(name = "pyro", version, max_term_width = 100, disable_help_subcommand = true, after_help = AFTER)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+    #[command(flatten)]
+    pub(super) global: Global,
+}
+
+const AFTER: &str = "\
+Exit codes: 0 ok, 2 wrong input, 3 plan refused, 4 a step failed, 5 the machine failed, 130 interrupted, 70 a bug.
+`pyro run` passes on the program's own code: 124 timed out, 125 pyro failed, 126 or 127 not started.";
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(super) struct Global {
+    /// Print only what went wrong
+    #[arg(short, long, global = true)]
+    pub(super) quiet: bool,
+    /// Print more (the outputs of every step); twice, also what pyro does itself
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    pub(super) verbose: u8,
+    /// Where pyro keeps runs and receipts
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "PYRO_STATE_DIR",
+        hide_env_values = true
+    )]
+    pub(super) state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a request and print what happened
+    Apply(Apply),
+    /// Show exactly what a request would do, and do nothing
+    Plan(Plan),
+    /// Check that a document is a request, without looking at this host
+    Check(Check),
+    /// Run one program in a fresh workspace
+    Run(Run),
+    /// Try each step of making a sandbox, and say how to mend what fails
+    Doctor(Doctor),
+}
+
+/// A request file and its variables.
+#[derive(Debug, Args)]
+pub(super) struct Source {
+    /// The request (`.pyro.toml` or `.pyro.json`), or `-` for standard input
+    #[arg(value_name = "REQUEST")]
+    pub(super) request: PathBuf,
+    /// Set a variable of the request
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = pair)]
+    pub(super) vars: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Apply {
+    #[command(flatten)]
+    pub(super) source: Source,
+    /// Also write the receipt to this file
+    #[arg(long, value_name = "FILE")]
+    pub(super) receipt: Option<PathBuf>,
+    /// Print the receipt as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Plan {
+    #[command(flatten)]
+    pub(super) source: Source,
+    /// Print the plan as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    pub(super) source: Source,
+    /// Print the findings as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// Where programs come from: `host`, or `dir:PATH` for an unpacked root file system
+    #[arg(value_name = "ENV")]
+    pub(super) environment: String,
+    /// The program and its arguments
+    #[arg(value_name = "CMD", last = true, required = true)]
+    pub(super) command: Vec<String>,
+    /// Fill the workspace with a copy of this directory
+    #[arg(long, value_name = "DIR")]
+    pub(super) seed: Option<String>,
+    /// Set an environment variable of the program
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub(super) env: Vec<(String, String)>,
+    /// Show a host path read-only at the same place inside
+    #[arg(long, value_name = "PATH")]
+    pub(super) expose: Vec<String>,
+    /// Apply a patch first
+    #[arg(long, value_name = "FILE")]
+    pub(super) patch: Vec<String>,
+    /// Afterwards, copy something out (whether the program succeeded or not)
+    #[arg(long, value_name = "GUEST=HOST", value_parser = pair)]
+    pub(super) export: Vec<(String, String)>,
+    /// Let `--export` replace what is there
+    #[arg(long)]
+    pub(super) overwrite: bool,
+    /// Working directory inside, relative to /workspace
+    #[arg(long, value_name = "DIR")]
+    pub(super) cwd: Option<String>,
+    /// End the program, and all it started, after this long
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub(super) timeout: String,
+    /// Print the request that this command stands for, and do nothing
+    #[arg(long, value_name = "FORMAT")]
+    pub(super) emit: Option<Format>,
+    /// Also write the receipt to this file
+    #[arg(long, value_name = "FILE")]
+    pub(super) receipt: Option<PathBuf>,
+    /// Print the receipt as JSON instead of the program's output
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    /// Print the findings as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// A syntax of the request document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    Toml,
+    /// For programs
+    Json,
+}
+
+/// `NAME=VALUE`.
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}

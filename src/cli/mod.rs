@@ -1,0 +1,58 @@
+//! The `pyro` command: builds requests, renders what the pipeline says, decides nothing.
+
+mod apply;
+mod args;
+mod check;
+mod doctor;
+mod load;
+mod outcome;
+mod plan;
+mod progress;
+mod run;
+mod terminal;
+
+use crate::Exit;
+use clap::Parser as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use terminal::Terminal;
+
+/// Runs the command line and says how to exit.
+pub fn main() -> ExitCode {
+    // A closed pipe (`pyro plan x | head`) is no error and no panic.
+    terminal::quiet_broken_pipes();
+    match catch_unwind(AssertUnwindSafe(real_main)) {
+        Ok(code) => ExitCode::from(code),
+        Err(_) => {
+            let version = env!("CARGO_PKG_VERSION");
+            Terminal::plain().error(&format!(
+                "this is a bug in pyro {version}; please report it with the lines above"
+            ));
+            Exit::Bug.into()
+        }
+    }
+}
+
+fn real_main() -> u8 {
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; clap knows the stream for each.
+            let _printed = error.print();
+            return if error.use_stderr() {
+                Exit::Input.code()
+            } else {
+                Exit::Ok.code()
+            };
+        }
+    };
+    terminal::start_log(cli.global.verbose);
+    let terminal = Terminal::new(&cli.global);
+    match cli.command {
+        args::Command::Apply(args) => apply::apply(&args, &cli.global, &terminal).code(),
+        args::Command::Plan(args) => plan::plan(&args, &terminal).code(),
+        args::Command::Check(args) => check::check(&args, &terminal).code(),
+        args::Command::Run(args) => run::run(&args, &cli.global, &terminal),
+        args::Command::Doctor(args) => doctor::doctor(&args, &cli.global, &terminal).code(),
+    }
+}

@@ -1,0 +1,175 @@
+//! Where text goes: the only place that writes to the standard streams.
+
+use super::args::Global;
+use crate::{plan, render};
+use std::io::{self, IsTerminal as _, Write as _};
+
+/// The standard streams, and how much to say on them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terminal {
+    colour_out: bool,
+    colour_err: bool,
+    pub(super) quiet: bool,
+    pub(super) verbose: bool,
+}
+
+/// Colours with a meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tone {
+    Good,
+    Bad,
+    Faint,
+    Strong,
+}
+
+impl Terminal {
+    pub(super) fn new(global: &Global) -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        Self {
+            colour_out: wanted && io::stdout().is_terminal(),
+            colour_err: wanted && io::stderr().is_terminal(),
+            quiet: global.quiet,
+            verbose: global.verbose > 0,
+        }
+    }
+
+    /// No colours, nothing left out.
+    pub(super) fn plain() -> Self {
+        Self {
+            colour_out: false,
+            colour_err: false,
+            quiet: false,
+            verbose: false,
+        }
+    }
+
+    /// Whether somebody watches standard error live.
+    pub(super) fn is_live(self) -> bool {
+        !self.quiet && self.colour_err
+    }
+
+    /// How findings are drawn on standard error.
+    pub(super) fn finding_style(self) -> render::Style {
+        if self.colour_err {
+            render::Style::Coloured
+        } else {
+            render::Style::Plain
+        }
+    }
+
+    /// How a plan is drawn on standard output.
+    pub(super) fn plan_style(self) -> plan::Style {
+        if self.colour_out {
+            plan::Style::Colour
+        } else {
+            plan::Style::Plain
+        }
+    }
+
+    /// Text in a tone, for standard output.
+    pub(super) fn tone(self, tone: Tone, text: &str) -> String {
+        paint(self.colour_out, tone, text)
+    }
+
+    /// Writes text to standard output as it is.
+    pub(super) fn print(self, text: &str) {
+        self.out(text.as_bytes());
+    }
+
+    /// Writes bytes to standard output as they are.
+    pub(super) fn out(self, bytes: &[u8]) {
+        // A reader that went away is not our failure, and there is nobody to tell.
+        let mut stdout = io::stdout().lock();
+        let _gone = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    }
+
+    /// Writes bytes to standard error as they are.
+    pub(super) fn err(self, bytes: &[u8]) {
+        let _gone = io::stderr().lock().write_all(bytes);
+    }
+
+    /// Says on standard error what went wrong.
+    pub(super) fn error(self, message: &str) {
+        let label = paint(self.colour_err, Tone::Bad, "error");
+        self.err(format!("{label}: {message}\n").as_bytes());
+    }
+
+    /// Says on standard error what to try.
+    pub(super) fn help(self, message: &str) {
+        let label = paint(self.colour_err, Tone::Strong, "help");
+        self.err(format!("{label}: {message}\n").as_bytes());
+    }
+
+    /// Says something on standard error that is worth knowing.
+    pub(super) fn note(self, message: &str) {
+        if !self.quiet {
+            let label = paint(self.colour_err, Tone::Strong, "note");
+            self.err(format!("{label}: {message}\n").as_bytes());
+        }
+    }
+
+    /// Says with its causes why something could not be done.
+    pub(super) fn failure(self, error: &dyn std::error::Error) {
+        let mut text = format!("could not {error}");
+        let mut next = error.source();
+        while let Some(source) = next {
+            text.push_str(": ");
+            text.push_str(&source.to_string());
+            next = source.source();
+        }
+        self.error(&text);
+    }
+}
+
+fn paint(colour: bool, tone: Tone, text: &str) -> String {
+    let code = match tone {
+        Tone::Good => "32",
+        Tone::Bad => "1;31",
+        Tone::Faint => "2",
+        Tone::Strong => "1",
+    };
+    if colour {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// Text of a program, safe to show: control characters (but line ends and tabs) become visible escapes.
+pub(super) fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => out.push(c),
+            _ if c.is_control() => out.extend(c.escape_default()),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// A panic because of a closed pipe would be reported as a bug; `print` ignores closed pipes instead.
+pub(super) fn quiet_broken_pipes() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let payload = info
+            .payload()
+            .downcast_ref::<String>()
+            .map_or("", String::as_str);
+        if !payload.contains("Broken pipe") {
+            report(info);
+        }
+    }));
+}
+
+/// `PYRO_LOG` (for instance `debug`, `pyro::machine=trace`), or `-vv`.
+pub(super) fn start_log(verbose: u8) {
+    let asked = std::env::var_os("PYRO_LOG").is_some();
+    if asked || verbose > 1 {
+        let env = env_logger::Env::new().filter_or("PYRO_LOG", "debug");
+        env_logger::Builder::from_env(env)
+            .target(env_logger::Target::Stderr)
+            .init();
+    }
+}

@@ -1,0 +1,55 @@
+//! What happens during a run, in one order, as it happens.
+
+use crate::plan::{Plan, PlannedStep};
+use crate::receipt::{Receipt, StepReport};
+use crate::workspace::Swept;
+use std::path::Path;
+
+/// One thing that happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// An interrupted run had left something, and it is gone now.
+    Swept(Swept),
+    /// The run began: the workspace is being made.
+    Started {
+        /// What will happen.
+        plan: &'a Plan,
+    },
+    /// A step began.
+    StepStarted {
+        /// Which.
+        step: &'a PlannedStep,
+    },
+    /// A program wrote something.
+    Output {
+        /// Of which step.
+        step: &'a PlannedStep,
+        /// Where to.
+        stream: Stream,
+        /// As it came; may be cut anywhere.
+        bytes: &'a [u8],
+    },
+    /// A step ended, or was passed over.
+    StepEnded {
+        /// Which.
+        step: &'a PlannedStep,
+        /// How.
+        report: &'a StepReport,
+    },
+    /// The run is over; nothing of the sandbox is left.
+    Ended {
+        /// What happened.
+        receipt: &'a Receipt,
+        /// Where the receipt is.
+        path: &'a Path,
+    },
+}
+
+/// An output stream of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}

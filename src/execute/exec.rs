@@ -1,0 +1,137 @@
+//! `exec`: runs a program and keeps what it puts out.
+
+use super::event::{Event, Stream};
+use super::expect;
+use super::output::Output;
+use super::session::{Session, StepError};
+use crate::machine::CallEvent;
+use crate::plan::{PlannedExec, PlannedStep};
+use crate::receipt::{ExecReport, StepReport};
+use pyro_protocol::frame::STREAM_ERRORS;
+use pyro_protocol::message::{ExecEnd, ExecRun, Op, Reply};
+
+/// Output that is kept at all, for each stream of each step.
+const SPOOL_LIMIT: u64 = 256 << 20;
+/// From TERM to KILL.
+const GRACE_MS: u64 = 2000;
+
+impl Session<'_> {
+    pub(super) fn exec(
+        &mut self,
+        step: &PlannedStep,
+        exec: &PlannedExec,
+        report: &mut StepReport,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), StepError> {
+        let op = Op::ExecRun(ExecRun {
+            argv: exec.argv.clone(),
+            cwd: exec.cwd.clone(),
+            env: exec.env.clone(),
+            timeout_ms: exec.timeout.as_millis(),
+            grace_ms: GRACE_MS,
+            stdin: exec.stdin.is_some(),
+            spool_limit: SPOOL_LIMIT,
+        });
+        let call = self.link.call(op);
+        if let Some(stdin) = &exec.stdin {
+            self.link.input(call, stdin);
+            self.link.end_input(call);
+        }
+        let limit = exec.max_output.as_bytes();
+        let mut stdout = Output::new(limit, self.folder.join(format!("{}.stdout", step.number)));
+        let mut stderr = Output::new(limit, self.folder.join(format!("{}.stderr", step.number)));
+        let done = loop {
+            match self.next(call)? {
+                CallEvent::Started => {}
+                CallEvent::Data { stream, bytes } => {
+                    let (stream, output) = if stream == STREAM_ERRORS {
+                        (Stream::Stderr, &mut stderr)
+                    } else {
+                        (Stream::Stdout, &mut stdout)
+                    };
+                    output.push(&bytes);
+                    on_event(Event::Output {
+                        step,
+                        stream,
+                        bytes: &bytes,
+                    });
+                }
+                CallEvent::Done(Reply::Exec(done)) => break done,
+                CallEvent::Done(reply) => return Err(StepError::surprise(&reply)),
+                CallEvent::Failed(failure) => return Err(failure.into()),
+            }
+        };
+        let outcome = outcome(&done.end, &done);
+        if outcome.left_running > 0 {
+            let many = if outcome.left_running == 1 {
+                "process"
+            } else {
+                "processes"
+            };
+            report
+                .notes
+                .push(format!("{} {many} left running", outcome.left_running));
+        }
+        report.failures = expect::exec(step, exec, &done.end, &outcome);
+        let checks = [
+            ("stdout", &exec.stdout, &mut stdout, &done.stdout),
+            ("stderr", &exec.stderr, &mut stderr, &done.stderr),
+        ];
+        for (name, wanted, output, counted) in checks {
+            if !wanted.is_empty() {
+                report
+                    .failures
+                    .extend(expect::output(name, wanted, output, counted.dropped));
+            }
+        }
+        report.exec = Some(outcome);
+        report.stdout = Some(stdout.report(&done.stdout));
+        report.stderr = Some(stderr.report(&done.stderr));
+        if done.end == ExecEnd::Cancelled {
+            Err(StepError::Cancelled)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn outcome(end: &ExecEnd, done: &pyro_protocol::message::ExecReport) -> ExecReport {
+    let base = ExecReport {
+        exit_code: 0,
+        signal: None,
+        reason: None,
+        timed_out: false,
+        not_started: None,
+        duration_us: done.duration_us,
+        cpu_us: done.cpu_us,
+        max_rss_kib: done.max_rss_kib,
+        left_running: done.left_running,
+    };
+    match end {
+        ExecEnd::Exited { code } => ExecReport {
+            exit_code: *code,
+            ..base
+        },
+        ExecEnd::Signalled { signal, reason } => ExecReport {
+            exit_code: 128 + signal,
+            signal: Some(*signal),
+            reason: reason.clone(),
+            ..base
+        },
+        ExecEnd::TimedOut => ExecReport {
+            exit_code: 124,
+            timed_out: true,
+            ..base
+        },
+        ExecEnd::Cancelled => ExecReport {
+            exit_code: 130,
+            reason: Some("cancelled".to_owned()),
+            ..base
+        },
+        ExecEnd::NotStarted { code, reason, .. } => ExecReport {
+            exit_code: *code,
+            not_started: Some(reason.clone()),
+            ..base
+        },
+    }
+}

@@ -1,0 +1,318 @@
+//! `write`, `patch`, `delete`, `read` and `list`: each sends at most one write set, so each happens whole or not.
+
+use super::expect;
+use super::session::{Session, StepError};
+use crate::patch::{self, Entry, Refusal, Tree};
+use crate::plan::{PlannedDelete, PlannedList, PlannedPatch, PlannedRead, PlannedWrite};
+use crate::receipt::{FileReport, HunkReport, PathVersion, RefusalReport, StepReport, Text};
+use crate::request::{Digest, Missing, PatchMatch};
+use pyro_protocol::Bytes;
+use pyro_protocol::message::{Kind, Prior, Stat, WriteAction, WriteEntry, Written};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// A file larger than this is not patched.
+const MAX_PATCHED: u64 = 64 << 20;
+
+impl Session<'_> {
+    pub(super) fn write(
+        &mut self,
+        write: &PlannedWrite,
+        report: &mut StepReport,
+    ) -> Result<(), StepError> {
+        let mut contents = Vec::new();
+        let entries = write
+            .files
+            .iter()
+            .map(|file| {
+                contents.extend_from_slice(&file.bytes);
+                WriteEntry {
+                    path: Bytes::from(file.path.as_bytes()),
+                    expect: Prior::Any,
+                    action: WriteAction::File {
+                        size: file.bytes.len() as u64,
+                        mode: file.mode,
+                    },
+                }
+            })
+            .collect();
+        let written = self.write_set(entries, &contents)?;
+        report.files = written.iter().map(file_report).collect();
+        Ok(())
+    }
+
+    pub(super) fn delete(
+        &mut self,
+        delete: &PlannedDelete,
+        report: &mut StepReport,
+    ) -> Result<(), StepError> {
+        let mut entries = Vec::new();
+        for path in &delete.paths {
+            let path = Bytes::from(path.as_bytes());
+            if delete.missing == Missing::Ignore && self.stat(&path)?.is_none() {
+                report.notes.push(format!("{} was not there", path.lossy()));
+                continue;
+            }
+            entries.push(WriteEntry {
+                path,
+                expect: Prior::Any,
+                action: WriteAction::Remove,
+            });
+        }
+        if !entries.is_empty() {
+            let written = self.write_set(entries, &[])?;
+            report.files = written.iter().map(file_report).collect();
+        }
+        Ok(())
+    }
+
+    /// Places the patch on the live bytes, with the planner's own code, and writes exactly what comes of it.
+    pub(super) fn patch(
+        &mut self,
+        planned: &PlannedPatch,
+        report: &mut StepReport,
+    ) -> Result<(), StepError> {
+        for (path, wanted) in &planned.base {
+            let found = match self.stat(path.as_bytes())? {
+                Some(stat) if stat.kind == Kind::File => {
+                    Some(Digest::of(&self.read_file(path.as_bytes(), None)?.0))
+                }
+                Some(_) | None => None,
+            };
+            if found.as_ref() != Some(wanted) {
+                let found = found.map_or_else(|| "no file".to_owned(), |digest| digest.to_string());
+                let message = format!(
+                    "{path} is not the file that `base` names: expected {wanted}, found {found}"
+                );
+                return Err(StepError::refused("base-mismatch", message));
+            }
+        }
+        let live = self.live(&planned.patch)?;
+        let policy = match planned.policy {
+            PatchMatch::Unique => patch::Match::Unique,
+            PatchMatch::Exact => patch::Match::Exact,
+        };
+        let applied =
+            patch::apply(&planned.patch, policy, &live).map_err(|refusals| refused(&refusals))?;
+        let mut contents = Vec::new();
+        let mut entries = Vec::new();
+        for file in &applied.files {
+            let expect = file.before.map_or(Prior::Absent, |before| {
+                Prior::Sha256(Digest(before.sha256).hex())
+            });
+            let action = match &file.after {
+                Some((bytes, mode)) => {
+                    contents.extend_from_slice(bytes);
+                    WriteAction::File {
+                        size: bytes.len() as u64,
+                        mode: Some(*mode & 0o777),
+                    }
+                }
+                None => WriteAction::Remove,
+            };
+            entries.push(WriteEntry {
+                path: Bytes::from(&file.path[..]),
+                expect,
+                action,
+            });
+        }
+        let written = self.write_set(entries, &contents)?;
+        for (written, file) in written.iter().zip(&applied.files) {
+            let hunks = file.hunks.iter().map(|hunk| HunkReport {
+                hunk: hunk.hunk,
+                line: hunk.line,
+                offset: hunk.offset,
+            });
+            report.files.push(FileReport {
+                hunks: hunks.collect(),
+                ..file_report(written)
+            });
+        }
+        if planned
+            .predicted
+            .as_ref()
+            .is_some_and(|predicted| *predicted != applied)
+        {
+            report.notes.push(
+                "the files were not as planned; each hunk still had exactly one place".to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    /// What is there now at every name the patch could mean, and at their parents.
+    fn live(&mut self, patch: &patch::Patch) -> Result<LiveTree, StepError> {
+        let mut tree = BTreeMap::new();
+        for name in patch::candidate_names(patch) {
+            // A link on the way decides: below it nothing may be looked at.
+            let ends = name
+                .iter()
+                .enumerate()
+                .filter(|(_, byte)| **byte == b'/')
+                .map(|(index, _)| index);
+            for end in ends.chain([name.len()]) {
+                let part = &name[..end];
+                if tree.contains_key(part) {
+                    if matches!(tree.get(part), Some(Live::Directory)) {
+                        continue;
+                    }
+                    break;
+                }
+                let live = match self.stat(part)? {
+                    None => Live::Missing,
+                    Some(Stat {
+                        kind: Kind::Directory,
+                        ..
+                    }) => Live::Directory,
+                    Some(Stat {
+                        kind: Kind::Symlink,
+                        ..
+                    }) => Live::Symlink,
+                    Some(Stat {
+                        kind: Kind::Other, ..
+                    }) => Live::Other,
+                    Some(Stat {
+                        kind: Kind::File,
+                        size,
+                        ..
+                    }) if size > MAX_PATCHED => {
+                        let name = String::from_utf8_lossy(part).into_owned();
+                        return Err(StepError::refused(
+                            "too-large",
+                            format!("{name} has {size} bytes; at most 64 MiB are patched"),
+                        ));
+                    }
+                    Some(Stat {
+                        kind: Kind::File,
+                        mode,
+                        ..
+                    }) => Live::File(self.read_file(part, None)?.0, mode & 0o777),
+                };
+                let deeper = matches!(live, Live::Directory);
+                tree.insert(part.to_vec(), live);
+                if !deeper {
+                    break;
+                }
+            }
+        }
+        Ok(LiveTree(tree))
+    }
+
+    pub(super) fn read(
+        &mut self,
+        read: &PlannedRead,
+        report: &mut StepReport,
+    ) -> Result<(), StepError> {
+        for path in &read.paths {
+            let (bytes, data) = self.read_file(path.as_bytes(), Some(read.max_bytes.as_bytes()))?;
+            let truncated = data.size > bytes.len() as u64;
+            let version = PathVersion {
+                kind: Kind::File,
+                size: data.size,
+                mode: format!("{:04o}", data.mode & 0o7777),
+                sha256: (!truncated).then(|| Digest::of(&bytes)),
+                target: None,
+            };
+            report.files.push(FileReport {
+                path: Text::from(path.as_bytes()),
+                after: Some(version),
+                content: Some(Text::from(&bytes[..])),
+                truncated,
+                ..FileReport::default()
+            });
+            let missing = data.size.saturating_sub(bytes.len() as u64);
+            report
+                .failures
+                .extend(expect::text("content", &read.content, &bytes, missing));
+        }
+        Ok(())
+    }
+
+    pub(super) fn list(
+        &mut self,
+        list: &PlannedList,
+        report: &mut StepReport,
+    ) -> Result<(), StepError> {
+        let mut text = Vec::new();
+        for stat in self.tree_list(list.path.as_bytes(), list.recursive)? {
+            text.extend_from_slice(&stat.path);
+            match (stat.kind, stat.target) {
+                (Kind::Directory, _) => text.push(b'/'),
+                (Kind::Symlink, Some(target)) => {
+                    text.extend_from_slice(b" -> ");
+                    text.extend_from_slice(&target);
+                }
+                (Kind::File | Kind::Symlink | Kind::Other, _) => {}
+            }
+            text.push(b'\n');
+        }
+        report.failures = expect::text("text", &list.text, &text, 0);
+        report.text = Some(Text::from(&text[..]));
+        Ok(())
+    }
+}
+
+fn file_report(written: &Written) -> FileReport {
+    FileReport {
+        path: Text::from(&written.path[..]),
+        before: written.before.as_ref().map(PathVersion::from),
+        after: written.after.as_ref().map(PathVersion::from),
+        ..FileReport::default()
+    }
+}
+
+/// All refusals of a patch as one.
+fn refused(refusals: &[Refusal]) -> StepError {
+    let mut message = String::new();
+    for refusal in refusals {
+        if !message.is_empty() {
+            message.push('\n');
+        }
+        message.push_str(&refusal.to_string());
+        for (mark, lines) in [
+            ("expected", &refusal.expected),
+            ("found   ", &refusal.found),
+        ] {
+            for line in lines.iter().take(8) {
+                let line = String::from_utf8_lossy(line);
+                message.push_str(&format!(
+                    "\n  {mark} | {}",
+                    line.trim_end_matches(['\r', '\n']).escape_debug()
+                ));
+            }
+        }
+    }
+    StepError::Refused(RefusalReport {
+        code: refusals
+            .first()
+            .map_or_else(String::new, |refusal| refusal.code.as_str().to_owned()),
+        message,
+        help: refusals.iter().find_map(|refusal| refusal.help.clone()),
+    })
+}
+
+enum Live {
+    Missing,
+    File(Vec<u8>, u32),
+    Directory,
+    Symlink,
+    Other,
+}
+
+/// The files that a patch is about, as they are now.
+struct LiveTree(BTreeMap<Vec<u8>, Live>);
+
+impl Tree for LiveTree {
+    fn entry(&self, path: &[u8]) -> Entry<'_> {
+        match self.0.get(path) {
+            None | Some(Live::Missing) => Entry::Missing,
+            Some(Live::File(bytes, mode)) => Entry::File {
+                bytes: Cow::Borrowed(bytes),
+                mode: *mode,
+            },
+            Some(Live::Directory) => Entry::Directory,
+            Some(Live::Symlink) => Entry::Symlink,
+            Some(Live::Other) => Entry::Other,
+        }
+    }
+}

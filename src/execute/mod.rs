@@ -1,0 +1,371 @@
+//! Doing it: replays a plan against a machine and writes down what happened. Decides nothing.
+//!
+//! ```text
+//!  sweep -> run folder -> seed -> boot -> step, step, ... -> changes -> stop -> remove -> receipt
+//!             |                     |              |
+//!             `---------------------`--------------`--- anything that breaks: Lost, and still a receipt
+//! ```
+//!
+//! Steps run one after the other on purpose: step 3 may read what step 2 wrote, and nobody should have to wonder.
+
+mod calls;
+mod deliver;
+mod event;
+mod exec;
+mod expect;
+mod files;
+mod output;
+mod session;
+mod show;
+
+pub use event::{Event, Stream};
+pub use show::summary;
+
+use crate::machine::{self, Cancel, Link, LinkError, MachineError};
+use crate::plan::{Plan, PlannedAction, PlannedEnvironment, PlannedStep};
+use crate::receipt::{
+    ChangeReport, EnvironmentReport, Outcome, Receipt, RequestReport, SeedReport, StepOutcome,
+    StepReport, Text,
+};
+use crate::workspace::{
+    Baseline, KeepContents, RunDir, SeedError, StateDir, StateError, Timestamp,
+};
+use pyro_protocol::Bytes;
+use pyro_protocol::boot::{Boot, BootEnvironment, Ids};
+use session::{Session, StepError};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Why a plan was not executed to its end. Where a run had begun, its receipt says so too.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// The state directory refuses.
+    #[error("use pyro's state directory")]
+    State(#[source] StateError),
+    /// The receipt cannot be written.
+    #[error("write the receipt {}", path.display())]
+    WriteReceipt {
+        /// Where.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+/// Why a machine that should be there is not.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error("find ids for the sandbox")]
+    Ids(#[source] io::Error),
+    #[error("fill the workspace")]
+    Seed(#[source] SeedError),
+    #[error("make the sandbox")]
+    Boot(#[source] MachineError),
+    #[error("reach the agent")]
+    Link(#[source] LinkError),
+}
+
+/// What a run left to look at.
+#[derive(Debug)]
+pub struct Ran {
+    /// What happened.
+    pub receipt: Receipt,
+    /// Where the receipt was written.
+    pub path: PathBuf,
+}
+
+/// Executes a plan. Everything that happens is told to `on_event` as it happens, and is in the receipt afterwards.
+///
+/// # Errors
+/// Where nothing could be started or the receipt not be written. A failed step, a cancelled run and a machine that
+/// died are no errors: they are outcomes in the receipt.
+pub fn execute(
+    plan: &Plan,
+    state: &StateDir,
+    cancel: &Cancel,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Ran, ExecuteError> {
+    let started = Timestamp::now();
+    let clock = Instant::now();
+    let swept = state.sweep().map_err(ExecuteError::State)?;
+    if swept.runs > 0 {
+        on_event(Event::Swept(swept));
+    }
+    let run = state.new_run().map_err(ExecuteError::State)?;
+    let folder = state
+        .new_receipt(started, run.id())
+        .map_err(ExecuteError::State)?;
+    let mut progress = Progress {
+        plan,
+        steps: Vec::new(),
+        isolation: Vec::new(),
+        seed: None,
+        changes: Vec::new(),
+        lost: None,
+        cancelled: false,
+        failed: false,
+    };
+    on_event(Event::Started { plan });
+    if let Err(lost) = progress.run(state, &run, &folder, cancel, on_event) {
+        progress.lost = Some(chain(&lost));
+    }
+    progress.not_run(on_event);
+    let run_id = run.id().to_owned();
+    run.remove().map_err(ExecuteError::State)?;
+    let receipt = progress.receipt(run_id, started, clock);
+    let path = folder.join("receipt.json");
+    receipt
+        .write(&path)
+        .map_err(|source| ExecuteError::WriteReceipt {
+            path: path.clone(),
+            source,
+        })?;
+    on_event(Event::Ended {
+        receipt: &receipt,
+        path: &path,
+    });
+    Ok(Ran { receipt, path })
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = format!("could not {error}");
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
+}
+
+struct Progress<'a> {
+    plan: &'a Plan,
+    steps: Vec<StepReport>,
+    isolation: Vec<String>,
+    seed: Option<SeedReport>,
+    changes: Vec<ChangeReport>,
+    lost: Option<String>,
+    cancelled: bool,
+    failed: bool,
+}
+
+impl Progress<'_> {
+    fn run(
+        &mut self,
+        state: &StateDir,
+        run: &RunDir,
+        folder: &Path,
+        cancel: &Cancel,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), Lost> {
+        let (ids, range) = machine::ids_for_this_user(state.path()).map_err(Lost::Ids)?;
+        let baseline = self.fill(run, ids)?;
+        let mut machine = machine::start(&boot(self.plan, run, ids)).map_err(Lost::Boot)?;
+        self.isolation = isolation(ids, &machine.ready().notes);
+        let stream = machine
+            .link()
+            .try_clone()
+            .map_err(|error| Lost::Link(LinkError::Socket(error)))?;
+        let link = Link::open(stream).map_err(Lost::Link)?;
+        let mut session = Session::new(link, self.plan, run, folder, cancel, &baseline);
+        for step in &self.plan.steps {
+            let skipped = self.lost.is_some() || self.cancelled || (self.failed && !step.always);
+            if skipped || cancel.is_cancelled() {
+                self.cancelled |= cancel.is_cancelled();
+                let report = show::not_run(step);
+                on_event(Event::StepEnded { step, report: &report });
+                self.steps.push(report);
+                continue;
+            }
+            on_event(Event::StepStarted { step });
+            let report = self.step(&mut session, step, on_event);
+            on_event(Event::StepEnded {
+                step,
+                report: &report,
+            });
+            self.steps.push(report);
+        }
+        if self.lost.is_none() {
+            match session.changes() {
+                Ok(changes) => self.changes = changes.iter().map(ChangeReport::from).collect(),
+                Err(StepError::Lost(error)) => self.lost = Some(chain(&error)),
+                Err(StepError::Cancelled) => self.cancelled = true,
+                Err(StepError::Refused(refusal)) => {
+                    self.isolation
+                        .push(format!("changes are not known: {}", refusal.message));
+                }
+            }
+        }
+        drop(session);
+        machine.stop().map_err(Lost::Boot)?;
+        drop(range);
+        Ok(())
+    }
+
+    fn fill(&mut self, run: &RunDir, ids: Ids) -> Result<Baseline, Lost> {
+        let owner = match ids {
+            Ids::Single => None,
+            Ids::Range { base } => Some(base + 1),
+        };
+        let diffs = self
+            .plan
+            .steps
+            .iter()
+            .any(|step| matches!(step.action, PlannedAction::Diff(_)));
+        let keep = if diffs {
+            KeepContents::Yes
+        } else {
+            KeepContents::No
+        };
+        let seed = self.plan.workspace.seed.as_ref();
+        let filled = crate::workspace::fill(seed.map(|seed| &*seed.path), run, owner, keep)
+            .map_err(Lost::Seed)?;
+        self.seed = seed.map(|seed| SeedReport {
+            path: seed.path.display().to_string(),
+            entries: filled.entries,
+            bytes: filled.bytes,
+            left_out: seed
+                .left_out
+                .iter()
+                .map(|left| Text::from(&left.path[..]))
+                .collect(),
+        });
+        Ok(filled.baseline)
+    }
+
+    fn step(
+        &mut self,
+        session: &mut Session<'_>,
+        step: &PlannedStep,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> StepReport {
+        let clock = Instant::now();
+        let mut report = show::begin(step);
+        let result = session.run(step, &mut report, on_event);
+        report.duration_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
+        report.outcome = match result {
+            Ok(()) => expect::refusal_wanted(step, &mut report),
+            Err(StepError::Refused(refusal)) => {
+                report.refusal = Some(refusal);
+                if step.expect_fails {
+                    StepOutcome::Passed
+                } else {
+                    StepOutcome::Failed
+                }
+            }
+            Err(StepError::Cancelled) => {
+                self.cancelled = true;
+                StepOutcome::Cancelled
+            }
+            Err(StepError::Lost(error)) => {
+                self.lost = Some(chain(&error));
+                StepOutcome::Lost
+            }
+        };
+        self.failed |= report.outcome == StepOutcome::Failed;
+        report
+    }
+
+    /// Reports the steps that were never reached.
+    fn not_run(&mut self, on_event: &mut dyn FnMut(Event<'_>)) {
+        for step in self.plan.steps.iter().skip(self.steps.len()) {
+            let report = show::not_run(step);
+            on_event(Event::StepEnded { step, report: &report });
+            self.steps.push(report);
+        }
+    }
+
+    fn receipt(self, run: String, started: Timestamp, clock: Instant) -> Receipt {
+        let workspace = &self.plan.workspace;
+        let outcome = if self.lost.is_some() {
+            Outcome::Lost
+        } else if self.cancelled {
+            Outcome::Cancelled
+        } else if self.failed {
+            Outcome::Failed
+        } else {
+            Outcome::Passed
+        };
+        Receipt {
+            format_version: 1,
+            pyro_version: env!("CARGO_PKG_VERSION").to_owned(),
+            run,
+            request: RequestReport {
+                name: self.plan.name.clone(),
+                source: self.plan.source.clone(),
+                digest: self.plan.request_digest,
+            },
+            plan_digest: self.plan.digest,
+            started_at: started.to_string(),
+            ended_at: Timestamp::now().to_string(),
+            duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+            execution_mode: "namespace".to_owned(),
+            isolation: self.isolation,
+            environment: EnvironmentReport {
+                kind: match &workspace.environment {
+                    PlannedEnvironment::Host => "host".to_owned(),
+                    PlannedEnvironment::Dir(_) => "dir".to_owned(),
+                },
+                path: match &workspace.environment {
+                    PlannedEnvironment::Host => None,
+                    PlannedEnvironment::Dir(path) => Some(path.display().to_string()),
+                },
+                expose: workspace
+                    .expose
+                    .iter()
+                    .map(|path| path.display().to_string())
+                    .collect(),
+            },
+            seed: self.seed,
+            limits: workspace.limits_shown.clone(),
+            outcome,
+            lost: self.lost,
+            host_files: self
+                .steps
+                .iter()
+                .flat_map(|step| step.host_files.clone())
+                .collect(),
+            steps: self.steps,
+            changes: self.changes,
+        }
+    }
+}
+
+/// How the workspace is kept apart, in words.
+pub(crate) fn isolation(ids: Ids, notes: &[String]) -> Vec<String> {
+    let who = match ids {
+        Ids::Single => {
+            "namespaces of an ordinary user: one id, root inside, the caller outside".to_owned()
+        }
+        Ids::Range { base } => format!(
+            "namespaces with ids of their own: root inside is {} outside",
+            base + 1
+        ),
+    };
+    let mut lines = vec![who, "shares the host's kernel".to_owned()];
+    lines.extend(notes.iter().cloned());
+    lines
+}
+
+fn boot(plan: &Plan, run: &RunDir, ids: Ids) -> Boot {
+    let bytes = |path: &Path| Bytes::from(path.as_os_str().as_bytes());
+    Boot {
+        run_dir: bytes(run.path()),
+        environment: match &plan.workspace.environment {
+            PlannedEnvironment::Host => BootEnvironment::Host,
+            PlannedEnvironment::Dir(path) => BootEnvironment::Dir(bytes(path)),
+        },
+        expose: plan
+            .workspace
+            .expose
+            .iter()
+            .map(|path| bytes(path))
+            .collect(),
+        hostname: plan.workspace.hostname.clone(),
+        ids,
+        limits: plan.workspace.limits,
+    }
+}

@@ -1,0 +1,183 @@
+//! One workspace, live: the link to its agent and what the steps need beside it.
+
+use super::event::Event;
+use crate::machine::{CallEvent, CallId, Cancel, Link, LinkError, Wake};
+use crate::plan::{Plan, PlannedAction, PlannedStep};
+use crate::receipt::{RefusalReport, StepReport};
+use crate::workspace::{Baseline, RunDir};
+use pyro_protocol::message::{Failure, FailureCode, Op, Reply};
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// An agent that says nothing for this long after it was told to cancel is taken for dead.
+const CANCEL_WAIT: Duration = Duration::from_secs(15);
+
+/// Why a step did not do what it should.
+#[derive(Debug)]
+pub(super) enum StepError {
+    /// pyro or the guest refused; nothing was changed.
+    Refused(RefusalReport),
+    /// The run is being cancelled.
+    Cancelled,
+    /// The machine is gone.
+    Lost(LinkError),
+}
+
+impl From<LinkError> for StepError {
+    fn from(error: LinkError) -> Self {
+        Self::Lost(error)
+    }
+}
+
+impl From<Failure> for StepError {
+    fn from(failure: Failure) -> Self {
+        if failure.code == FailureCode::Cancelled {
+            return Self::Cancelled;
+        }
+        let code = serde_json::to_value(failure.code).ok();
+        let code = code
+            .and_then(|code| code.as_str().map(str::to_owned))
+            .unwrap_or_default();
+        Self::Refused(RefusalReport {
+            code,
+            message: failure.message,
+            help: None,
+        })
+    }
+}
+
+impl StepError {
+    /// A refusal of our own.
+    pub(super) fn refused(code: &str, message: impl Into<String>) -> Self {
+        Self::Refused(RefusalReport {
+            code: code.to_owned(),
+            message: message.into(),
+            help: None,
+        })
+    }
+
+    /// A reply that does not belong to the op.
+    pub(super) fn surprise(reply: &Reply) -> Self {
+        Self::Lost(LinkError::Protocol(format!(
+            "an answer to another question: {reply:?}"
+        )))
+    }
+}
+
+/// One workspace, live.
+pub(super) struct Session<'a> {
+    pub(super) link: Link,
+    pub(super) plan: &'a Plan,
+    pub(super) run: &'a RunDir,
+    /// Where long outputs are kept.
+    pub(super) folder: &'a Path,
+    pub(super) baseline: &'a Baseline,
+    cancel: &'a Cancel,
+    /// Set once the current call was told to cancel.
+    cancelling: Option<Instant>,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(
+        link: Link,
+        plan: &'a Plan,
+        run: &'a RunDir,
+        folder: &'a Path,
+        cancel: &'a Cancel,
+        baseline: &'a Baseline,
+    ) -> Self {
+        Self {
+            link,
+            plan,
+            run,
+            folder,
+            baseline,
+            cancel,
+            cancelling: None,
+        }
+    }
+
+    /// Runs one step and fills in its report.
+    pub(super) fn run(
+        &mut self,
+        step: &PlannedStep,
+        report: &mut StepReport,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), StepError> {
+        match &step.action {
+            PlannedAction::Exec(exec) => self.exec(step, exec, report, on_event),
+            PlannedAction::Write(write) => self.write(write, report),
+            PlannedAction::Patch(patch) => self.patch(patch, report),
+            PlannedAction::Delete(delete) => self.delete(delete, report),
+            PlannedAction::Read(read) => self.read(read, report),
+            PlannedAction::List(list) => self.list(list, report),
+            PlannedAction::Diff(diff) => self.diff(diff, report),
+            PlannedAction::Export(export) => self.export(export, report),
+            PlannedAction::Refused(refused) => Err(StepError::Refused(RefusalReport {
+                code: refused
+                    .reasons
+                    .first()
+                    .map(|reason| reason.code.to_string())
+                    .unwrap_or_default(),
+                message: refused
+                    .reasons
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join("\n"),
+                help: refused
+                    .reasons
+                    .iter()
+                    .find_map(|reason| reason.help.clone()),
+            })),
+        }
+    }
+
+    /// Waits for the next event of the one call that is open. A cancelled run cancels the call, once, and goes on
+    /// waiting for its answer.
+    pub(super) fn next(&mut self, call: CallId) -> Result<CallEvent, LinkError> {
+        loop {
+            let interrupt = self.cancelling.is_none().then(|| self.cancel.as_fd());
+            match self
+                .link
+                .wait(interrupt, self.cancelling.map(|since| since + CANCEL_WAIT))?
+            {
+                Wake::Event(id, event) if id == call => {
+                    if matches!(event, CallEvent::Done(_) | CallEvent::Failed(_)) {
+                        self.cancelling = None;
+                    }
+                    return Ok(event);
+                }
+                Wake::Event(..) => {}
+                Wake::Interrupt => {
+                    self.cancelling = Some(Instant::now());
+                    self.link.cancel(call);
+                }
+                Wake::Timeout => return Err(LinkError::Silent),
+            }
+        }
+    }
+
+    /// Makes a call that streams nothing to us but a little data, and waits for its end.
+    pub(super) fn call(
+        &mut self,
+        op: Op,
+        input: Option<&[u8]>,
+    ) -> Result<(Reply, Vec<u8>), StepError> {
+        let call = self.link.call(op);
+        if let Some(input) = input {
+            self.link.input(call, input);
+            self.link.end_input(call);
+        }
+        let mut data = Vec::new();
+        loop {
+            match self.next(call)? {
+                CallEvent::Started => {}
+                CallEvent::Data { bytes, .. } => data.extend_from_slice(&bytes),
+                CallEvent::Done(reply) => return Ok((reply, data)),
+                CallEvent::Failed(failure) => return Err(failure.into()),
+            }
+        }
+    }
+}

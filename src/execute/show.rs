@@ -1,0 +1,61 @@
+//! The frame of a step's report.
+
+use crate::plan::{PlannedAction, PlannedStep};
+use crate::receipt::{StepOutcome, StepReport};
+use crate::request::GuestPath;
+
+/// A report to fill in.
+pub(super) fn begin(step: &PlannedStep) -> StepReport {
+    StepReport {
+        number: step.number,
+        id: step.id.as_ref().map(ToString::to_string),
+        verb: step.action.verb().to_owned(),
+        pointer: step.pointer.to_string(),
+        summary: summary(&step.action),
+        outcome: StepOutcome::NotRun,
+        duration_ms: 0,
+        exec: None,
+        stdout: None,
+        stderr: None,
+        files: Vec::new(),
+        text: None,
+        host_files: Vec::new(),
+        refusal: None,
+        failures: Vec::new(),
+        notes: Vec::new(),
+    }
+}
+
+/// The report of a step that was passed over.
+pub(super) fn not_run(step: &PlannedStep) -> StepReport {
+    begin(step)
+}
+
+/// What a step is about, in one line.
+pub fn summary(action: &PlannedAction) -> String {
+    let paths = |paths: &[GuestPath]| match paths {
+        [path] => path.to_string(),
+        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+        [] => String::new(),
+    };
+    match action {
+        PlannedAction::Exec(exec) => exec.shown.clone(),
+        PlannedAction::Write(write) => paths(
+            &write
+                .files
+                .iter()
+                .map(|file| file.path.clone())
+                .collect::<Vec<_>>(),
+        ),
+        PlannedAction::Patch(patch) => match patch.patch.files.len() {
+            1 => "1 file".to_owned(),
+            count => format!("{count} files"),
+        },
+        PlannedAction::Delete(delete) => paths(&delete.paths),
+        PlannedAction::Read(read) => paths(&read.paths),
+        PlannedAction::List(list) => list.path.to_string(),
+        PlannedAction::Diff(_) => "against baseline".to_owned(),
+        PlannedAction::Refused(_) => "refused before anything is sent".to_owned(),
+        PlannedAction::Export(export) => format!("{} -> {}", export.path, export.shown),
+    }
+}

@@ -1,0 +1,304 @@
+//! The namespace machine as the host sees it: a zygote process, a control socket, a link.
+//!
+//! ```text
+//!  start() --> Namespace --stop(), drop--> gone
+//!                  `------the sandbox ends by itself: the link closes
+//! ```
+//! Nothing has to be cleaned up after it: namespaces and mounts go with the last process, and the zygote sees to
+//! that whichever way this process ends.
+
+use super::MachineError;
+use super::boot;
+use super::embed;
+use pyro_protocol::boot::{Boot, BootReply, Ids, Ready};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, geteuid};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Time for a sandbox to end once it was told to; its processes are killed at once, so it takes milliseconds.
+const END: Duration = Duration::from_secs(10);
+
+/// A sandbox that runs.
+#[derive(Debug)]
+pub struct Namespace {
+    link: UnixStream,
+    ready: Ready,
+    zygote: Zygote,
+}
+
+/// Makes a sandbox. Its run folder must exist, with what is in it; owners of the folder and of its direct members are
+/// set here, the contents of the work tree are the caller's.
+///
+/// # Errors
+/// One variant for each thing that can go wrong; [`MachineError::BootFailed`] names the step inside the zygote.
+pub fn start(boot: &Boot) -> Result<Namespace, MachineError> {
+    prepare(boot)?;
+    let agent = embed::agent().map_err(|source| MachineError::PrepareAgent { source })?;
+    let pair = || UnixStream::pair().map_err(|source| MachineError::MakeSockets { source });
+    let (control, far_control) = pair()?;
+    let (link, far_link) = pair()?;
+    // The two sockets go as standard streams: that way needs no code between fork and exec.
+    let child = Command::new(format!("/proc/self/fd/{}", agent.as_raw_fd()))
+        .arg0("pyro-agent")
+        .env_clear()
+        .stdin(OwnedFd::from(far_control))
+        .stdout(OwnedFd::from(far_link))
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|source| MachineError::StartZygote { source })?;
+    let mut zygote =
+        Zygote::new(&child, control).map_err(|source| MachineError::StartZygote { source })?;
+    boot::tell(&mut zygote.control, boot).map_err(|source| MachineError::TellZygote { source })?;
+    let reply =
+        boot::hear(&mut zygote.control).map_err(|source| MachineError::HearZygote { source })?;
+    match reply {
+        BootReply::Ready(ready) => Ok(Namespace {
+            link,
+            ready,
+            zygote,
+        }),
+        BootReply::Failed(failure) => Err(MachineError::BootFailed(failure)),
+    }
+}
+
+impl Namespace {
+    /// The byte stream to the agent, blocking. It ends when the sandbox does.
+    pub fn link(&mut self) -> &mut UnixStream {
+        &mut self.link
+    }
+
+    /// What was made.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// Ends the sandbox with everything in it, and waits until it is gone.
+    ///
+    /// # Errors
+    /// Where it did not end in ten seconds. It is killed then, and gone as soon as the kernel lets it.
+    pub fn stop(mut self) -> Result<(), MachineError> {
+        self.zygote
+            .end()
+            .map_err(|source| MachineError::StopZygote { source })
+    }
+}
+
+/// The zygote's process. Dropped, it ends.
+#[derive(Debug)]
+struct Zygote {
+    control: UnixStream,
+    process: Option<OwnedFd>,
+}
+
+impl Zygote {
+    fn new(child: &std::process::Child, control: UnixStream) -> io::Result<Self> {
+        let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+        let pid = Pid::from_raw(pid).ok_or(Errno::SRCH)?;
+        // Nobody else reaps it, so the number is still its own.
+        let process = Some(rustix::process::pidfd_open(pid, PidfdFlags::empty())?);
+        Ok(Self { control, process })
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        let Some(process) = self.process.take() else {
+            return Ok(());
+        };
+        // Closing would not do while another process (one that somebody forked off us) holds a copy.
+        let _ = self.control.shutdown(std::net::Shutdown::Both);
+        let in_time = ended(&process, END)?;
+        if !in_time {
+            match rustix::process::pidfd_send_signal(&process, Signal::KILL) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
+            ended(&process, Duration::from_secs(1))?;
+        }
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        rustix::process::waitid(WaitId::PidFd(process.as_fd()), options)?;
+        if in_time {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::TimedOut.into())
+        }
+    }
+}
+
+impl Drop for Zygote {
+    fn drop(&mut self) {
+        // Best effort: it is killed in any case, and nobody is left to tell.
+        let _ = self.end();
+    }
+}
+
+fn ended(process: &OwnedFd, patience: Duration) -> io::Result<bool> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout)) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Gives the folders to the ids that use them.
+fn prepare(boot: &Boot) -> Result<(), MachineError> {
+    let Ids::Range { base } = boot.ids else {
+        return Ok(());
+    };
+    let run_dir = Path::new(OsStr::from_bytes(&boot.run_dir));
+    // The agent's own, then the one that is root's inside.
+    for (name, owner) in [
+        ("", base),
+        ("stage", base),
+        ("spool", base),
+        ("system", base),
+        ("tree", base + 1),
+    ] {
+        let path = run_dir.join(name);
+        let given = fs::symlink_metadata(&path).and_then(|metadata| {
+            if metadata.uid() == owner && metadata.gid() == owner {
+                return Ok(());
+            }
+            chown(&path, Some(owner), Some(owner))
+        });
+        match given {
+            Ok(()) => {}
+            // Only some environments need it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && name == "system" => {}
+            Err(source) => {
+                return Err(MachineError::PrepareRunDir {
+                    path: path.display().to_string(),
+                    source,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A range of ids that no other sandbox of this state directory uses while this is held.
+#[derive(Debug)]
+pub struct IdRangeLock {
+    _file: File,
+}
+
+/// Far above what distributions give to people and containers.
+const FIRST_ID: u32 = 0x7000_0000;
+/// Twice what is used, so that a range begins at a round number.
+const IDS_EACH: u32 = 0x2_0000;
+const RANGES: u32 = 2000;
+
+/// The ids for a new sandbox: of root, a free range, held until the lock is dropped; of anybody else, their own.
+///
+/// # Errors
+/// Where the state directory cannot be written, or every range is taken.
+pub fn ids_for_this_user(state_dir: &Path) -> io::Result<(Ids, Option<IdRangeLock>)> {
+    if !geteuid().is_root() {
+        return Ok((Ids::Single, None));
+    }
+    let folder = state_dir.join("ranges");
+    fs::create_dir_all(&folder)?;
+    for slot in 0..RANGES {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let file = rustix::fs::openat(CWD, folder.join(slot.to_string()), flags, mode)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                let base = FIRST_ID + slot * IDS_EACH;
+                let lock = IdRangeLock {
+                    _file: File::from(file),
+                };
+                return Ok((Ids::Range { base }, Some(lock)));
+            }
+            Err(Errno::WOULDBLOCK) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(io::Error::other(format!(
+        "all {RANGES} ranges of ids are in use"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pyro_protocol::Bytes;
+    use pyro_protocol::boot::{BootEnvironment, BootStep, Limits};
+
+    fn boot(folder: &Path) -> (Boot, Option<IdRangeLock>) {
+        let run_dir = folder.join("run");
+        for name in ["tree", "stage", "spool", "system"] {
+            fs::create_dir_all(run_dir.join(name)).expect("makes a folder");
+        }
+        let (ids, lock) = ids_for_this_user(folder).expect("finds ids");
+        let boot = Boot {
+            run_dir: Bytes::from(run_dir.as_os_str().as_bytes()),
+            environment: BootEnvironment::Host,
+            expose: Vec::new(),
+            hostname: "test".to_owned(),
+            ids,
+            limits: Limits {
+                processes: 64,
+                memory: 1 << 30,
+                disk: 1 << 30,
+                disk_reserve: 0,
+                open_files: 1024,
+            },
+        };
+        (boot, lock)
+    }
+
+    #[test]
+    fn a_sandbox_starts_and_ends() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (boot, _lock) = boot(folder.path());
+        let sandbox = start(&boot).expect("starts");
+        assert!(sandbox.ready().agent_pid > 1 && sandbox.ready().init_pid > 1);
+        let agent = format!("/proc/{}", sandbox.ready().agent_pid);
+        sandbox.stop().expect("ends");
+        assert!(!Path::new(&agent).exists());
+    }
+
+    #[test]
+    fn a_refusal_names_its_step() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut boot, _lock) = boot(folder.path());
+        boot.expose.push(Bytes::from("/proc/self"));
+        let error = start(&boot).expect_err("nobody may expose that");
+        let MachineError::BootFailed(failure) = &error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(failure.step, BootStep::SystemTree);
+        assert_eq!(
+            error.to_string(),
+            "make the sandbox: expose /proc/self: the sandbox has its own (step system-tree)"
+        );
+    }
+
+    #[test]
+    fn two_of_roots_sandboxes_never_share_ids() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = ids_for_this_user(folder.path()).expect("finds ids");
+        let second = ids_for_this_user(folder.path()).expect("finds ids");
+        match (first.0, second.0) {
+            (Ids::Single, Ids::Single) => assert!(first.1.is_none()),
+            (a, b) => assert_ne!(a, b),
+        }
+        drop(first);
+    }
+}

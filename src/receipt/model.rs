@@ -1,0 +1,372 @@
+//! The receipt as types. Field names are the document's; a new field is optional, so that old receipts stay readable.
+
+use crate::plan::PlannedLimit;
+use crate::request::Digest;
+use crate::workspace::HostFile;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use pyro_protocol::message::{Change, FileDigest, Kind, Version};
+use serde::{Deserialize, Serialize};
+
+/// Bytes as text: UTF-8 with U+FFFD where they are something else, and then the bytes themselves as well.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Text {
+    /// For people.
+    pub text: String,
+    /// The exact bytes, where `text` lost something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base64: Option<String>,
+}
+
+impl From<&[u8]> for Text {
+    fn from(bytes: &[u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self {
+                text: text.to_owned(),
+                base64: None,
+            },
+            Err(_) => Self {
+                text: String::from_utf8_lossy(bytes).into_owned(),
+                base64: Some(STANDARD.encode(bytes)),
+            },
+        }
+    }
+}
+
+/// What happened, from the request to the last host file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// 1.
+    pub format_version: u32,
+    /// The pyro that wrote it.
+    pub pyro_version: String,
+    /// The run, 12 hex digits.
+    pub run: String,
+    /// What was asked.
+    pub request: RequestReport,
+    /// Of the plan that was executed.
+    pub plan_digest: Digest,
+    /// RFC 3339, UTC.
+    pub started_at: String,
+    /// RFC 3339, UTC.
+    pub ended_at: String,
+    /// From start to end.
+    pub duration_ms: u64,
+    /// The machine: `namespace`.
+    pub execution_mode: String,
+    /// How the workspace was kept apart, in words: ids, and what is weaker than usual here.
+    pub isolation: Vec<String>,
+    /// The system tree.
+    pub environment: EnvironmentReport,
+    /// What filled the workspace.
+    pub seed: Option<SeedReport>,
+    /// Limits in force, each with how it is kept.
+    pub limits: Vec<PlannedLimit>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What went wrong with the machine, where the outcome is `lost`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
+    /// Every step of the plan, also those that did not run.
+    pub steps: Vec<StepReport>,
+    /// What differs from the baseline at the end, sorted by path.
+    pub changes: Vec<ChangeReport>,
+    /// Files written on the host, in order.
+    pub host_files: Vec<HostFile>,
+}
+
+/// What was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestReport {
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// How it is called in messages.
+    pub source: String,
+    /// Of the request and every host file it takes text from.
+    pub digest: Digest,
+}
+
+/// The system tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentReport {
+    /// `host` or `dir`.
+    pub kind: String,
+    /// Of a `dir`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Host paths shown read-only inside.
+    pub expose: Vec<String>,
+}
+
+/// What filled the workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeedReport {
+    /// Host directory.
+    pub path: String,
+    /// Files, directories and links that were copied.
+    pub entries: u64,
+    /// Of all regular files.
+    pub bytes: u64,
+    /// Paths not carried over: devices, sockets, FIFOs.
+    pub left_out: Vec<Text>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Every step did what was expected.
+    Passed,
+    /// A step failed.
+    Failed,
+    /// It was interrupted.
+    Cancelled,
+    /// The machine or its agent died: what the steps after that would have done is unknown.
+    Lost,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepOutcome {
+    /// As expected.
+    Passed,
+    /// Refused, or an expectation does not hold.
+    Failed,
+    /// Interrupted while it ran.
+    Cancelled,
+    /// The machine died while it ran: whether it had an effect is unknown.
+    Lost,
+    /// Not run, because of an earlier step.
+    NotRun,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepReport {
+    /// From 1.
+    pub number: usize,
+    /// Its name, if it has one.
+    pub id: Option<String>,
+    /// The verb.
+    pub verb: String,
+    /// Where it stands in the document (RFC 6901).
+    pub pointer: String,
+    /// What it was about, in one line.
+    pub summary: String,
+    /// How it ended.
+    pub outcome: StepOutcome,
+    /// From start to end.
+    pub duration_ms: u64,
+    /// Of `exec`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<ExecReport>,
+    /// Of `exec`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdout: Option<OutputReport>,
+    /// Of `exec`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stderr: Option<OutputReport>,
+    /// Workspace files that `write`, `patch` and `delete` changed, or `read` read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileReport>,
+    /// Of `diff`: the patch text. Of `list`: the paths, one a line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Text>,
+    /// Of `export`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_files: Vec<HostFile>,
+    /// Why pyro refused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<RefusalReport>,
+    /// Every expectation that does not hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<ExpectFailure>,
+    /// For people: a patch that landed elsewhere than planned, processes left running.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecReport {
+    /// 0 to 255 by itself; 124 timed out, 128+n by signal n, 126 or 127 not started.
+    pub exit_code: i32,
+    /// Ended by this signal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// Why we sent the signal, where we did: `memory limit`, `disk limit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Its time was over; it and all it started were ended.
+    pub timed_out: bool,
+    /// The kernel refused to start it: in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_started: Option<String>,
+    /// From start to end.
+    pub duration_us: u64,
+    /// User and system time.
+    pub cpu_us: u64,
+    /// Largest resident set.
+    pub max_rss_kib: u64,
+    /// Processes it left running.
+    pub left_running: u32,
+}
+
+/// One output stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputReport {
+    /// All that was written.
+    pub bytes: u64,
+    /// Of these, the last ones, which were not kept anywhere.
+    pub dropped: u64,
+    /// Of the kept bytes.
+    pub sha256: String,
+    /// The beginning; everything, unless `truncated`.
+    pub head: Text,
+    /// The end, where `truncated`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tail: Option<Text>,
+    /// Whether there is something between head and tail.
+    pub truncated: bool,
+    /// Where all kept bytes are, beside the receipt in the state directory, where `truncated`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+}
+
+/// A workspace file that a step handled.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileReport {
+    /// Relative to `/workspace`.
+    pub path: Text,
+    /// Before the step; nothing where it was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<PathVersion>,
+    /// After the step; nothing where it was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<PathVersion>,
+    /// Of `patch`: where the hunks landed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hunks: Vec<HunkReport>,
+    /// Of `read`: the contents, at most `max_bytes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Text>,
+    /// Of `read`: whether there is more than `content`.
+    #[serde(default)]
+    pub truncated: bool,
+}
+
+/// Where a hunk landed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HunkReport {
+    /// From 1.
+    pub hunk: usize,
+    /// Line of the file before the patch, from 1.
+    pub line: u64,
+    /// Lines away from the stated place.
+    pub offset: i64,
+}
+
+/// A path at one time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathVersion {
+    /// `file`, `directory`, `symlink` or `other`.
+    pub kind: Kind,
+    /// Bytes.
+    pub size: u64,
+    /// Four octal digits.
+    pub mode: String,
+    /// Of the contents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Digest>,
+    /// Where a link points.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Text>,
+}
+
+impl From<&FileDigest> for PathVersion {
+    fn from(digest: &FileDigest) -> Self {
+        let FileDigest { size, mode, sha256 } = digest;
+        Self {
+            kind: Kind::File,
+            size: *size,
+            mode: format!("{mode:04o}"),
+            sha256: Digest::from_hex(sha256),
+            target: None,
+        }
+    }
+}
+
+impl From<&Version> for PathVersion {
+    fn from(version: &Version) -> Self {
+        let Version {
+            kind,
+            mode,
+            size,
+            sha256,
+            target,
+        } = version;
+        Self {
+            kind: *kind,
+            size: *size,
+            mode: format!("{mode:04o}"),
+            sha256: sha256.as_deref().and_then(Digest::from_hex),
+            target: target.as_ref().map(|target| Text::from(&target[..])),
+        }
+    }
+}
+
+/// Something that differs from the baseline at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeReport {
+    /// Relative to `/workspace`.
+    pub path: Text,
+    /// In the baseline; nothing when added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<PathVersion>,
+    /// At the end; nothing when deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<PathVersion>,
+}
+
+impl From<&Change> for ChangeReport {
+    fn from(change: &Change) -> Self {
+        let Change {
+            path,
+            before,
+            after,
+        } = change;
+        Self {
+            path: Text::from(&path[..]),
+            before: before.as_ref().map(PathVersion::from),
+            after: after.as_ref().map(PathVersion::from),
+        }
+    }
+}
+
+/// Why pyro refused a step. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalReport {
+    /// Kebab-case; see `specs/errors.md`.
+    pub code: String,
+    /// One sentence; further lines show detail.
+    pub message: String,
+    /// The way out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
+
+/// An expectation that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectFailure {
+    /// Where it stands in the document (RFC 6901).
+    pub pointer: String,
+    /// One sentence.
+    pub message: String,
+    /// What was expected, where one sentence does not hold it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Text>,
+    /// Expected against actual, line by line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff: Option<Text>,
+}

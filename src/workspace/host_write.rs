@@ -1,0 +1,632 @@
+//! Writes what a workspace exports to the host: all of it under its final name, or nothing.
+//!
+//! The archive comes from a sandbox that may be hostile. It is unpacked into a temporary beside the target, below
+//! one directory descriptor, through no link, and renamed into place at the end. The temporary is noted in the run's
+//! folder first, so that the next command removes it if this process dies.
+
+use super::RunDir;
+use super::state::remove_tree;
+use crate::request::{Digest, Overwrite};
+use pyro_protocol::message::Kind;
+use rustix::fs::{
+    AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, linkat, mkdirat, openat2, renameat_with,
+    symlinkat,
+};
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+/// Names of our temporaries on the host begin with this.
+pub(super) const PREFIX: &[u8] = b".pyro-";
+
+/// Where an export goes.
+#[derive(Debug, Clone)]
+pub struct HostTarget<'a> {
+    /// Absolute.
+    pub path: &'a Path,
+    /// What to do about something that is there.
+    pub overwrite: Overwrite,
+    /// What the workspace path is: a regular file or a directory.
+    pub kind: Kind,
+    /// Bytes that may be written at most.
+    pub limit: u64,
+}
+
+/// Why an export did not reach the host. The target is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum HostWriteError {
+    /// Something is there, and the request does not say `overwrite = true`.
+    #[error("write {}: it exists already", .0.display())]
+    Exists(PathBuf),
+    /// The archive breaks the rules.
+    #[error("unpack the export: {0}")]
+    Archive(String),
+    /// The archive ended early or the link to the guest failed.
+    #[error("receive the export")]
+    Receive(#[source] io::Error),
+    /// The host's disk refuses.
+    #[error("{what} {}", path.display())]
+    Host {
+        /// What was tried, completing "could not ...".
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+/// A host file that was written.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct HostFile {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Bytes.
+    pub size: u64,
+    /// Of the contents.
+    pub sha256: Digest,
+}
+
+fn host(what: &'static str, path: &Path) -> impl FnOnce(Errno) -> HostWriteError {
+    let path = path.to_owned();
+    move |errno| HostWriteError::Host {
+        what,
+        path,
+        source: errno.into(),
+    }
+}
+
+/// Unpacks `archive` so that the whole of it becomes `target`. Returns the regular files, sorted by path.
+///
+/// # Errors
+/// Where anything is wrong with the archive or the host; then the target is as it was.
+pub fn unpack(
+    archive: impl Read,
+    target: &HostTarget<'_>,
+    run: &RunDir,
+) -> Result<Vec<HostFile>, HostWriteError> {
+    let path = target.path;
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(HostWriteError::Archive(format!(
+            "{} is no place for a file",
+            path.display()
+        )));
+    };
+    let missing = parent
+        .ancestors()
+        .take_while(|ancestor| fs::symlink_metadata(ancestor).is_err())
+        .count();
+    fs::create_dir_all(parent).map_err(|source| HostWriteError::Host {
+        what: "make",
+        path: parent.to_owned(),
+        source,
+    })?;
+    let result = unpack_beside(archive, target, run, parent, name.as_bytes());
+    if result.is_err() {
+        for made in parent.ancestors().take(missing) {
+            let _not_empty = fs::remove_dir(made);
+        }
+    }
+    result
+}
+
+fn unpack_beside(
+    archive: impl Read,
+    target: &HostTarget<'_>,
+    run: &RunDir,
+    parent: &Path,
+    name: &[u8],
+) -> Result<Vec<HostFile>, HostWriteError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(parent, flags, Mode::empty()).map_err(host("open", parent))?;
+    let mut temporary_name = PREFIX.to_vec();
+    temporary_name.extend_from_slice(format!("{}-{}", run.id(), unique()).as_bytes());
+    let temporary = parent.join(std::ffi::OsStr::from_bytes(&temporary_name));
+    run.note_host_write(&temporary)
+        .map_err(|source| HostWriteError::Host {
+            what: "note the temporary",
+            path: temporary.clone(),
+            source,
+        })?;
+    let result = receive(archive, target, &folder, &temporary, &temporary_name).and_then(|files| {
+        commit(target, &folder, &temporary_name, name)?;
+        Ok(files)
+    });
+    match &result {
+        Ok(_) if target.overwrite == Overwrite::Refuse => {}
+        // After an exchange the old contents lie under the temporary's name; after a failure, the new ones.
+        Ok(_) | Err(_) => {
+            let _gone = fs::remove_file(&temporary);
+            let _gone = remove_tree(&temporary);
+        }
+    }
+    result
+}
+
+/// Unpacks into the temporary.
+fn receive(
+    archive: impl Read,
+    target: &HostTarget<'_>,
+    folder: &OwnedFd,
+    temporary: &Path,
+    temporary_name: &[u8],
+) -> Result<Vec<HostFile>, HostWriteError> {
+    let mut unpacker = Unpacker {
+        target,
+        written: 0,
+        files: BTreeMap::new(),
+        modes: Vec::new(),
+    };
+    let mut archive = tar::Archive::new(archive);
+    let entries = archive.entries().map_err(HostWriteError::Receive)?;
+    match target.kind {
+        Kind::Directory => {
+            mkdirat(folder, temporary_name, Mode::RWXU).map_err(host("make", temporary))?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let top = rustix::fs::openat(folder, temporary_name, flags, Mode::empty())
+                .map_err(host("open", temporary))?;
+            let mut top_mode = 0o755;
+            for entry in entries {
+                let entry = entry.map_err(HostWriteError::Receive)?;
+                if let Some(mode) = unpacker.entry(&top, entry)? {
+                    top_mode = mode;
+                }
+            }
+            unpacker.finish_directories(&top)?;
+            rustix::fs::fchmod(&top, Mode::from_raw_mode(top_mode | 0o700))
+                .map_err(host("chmod", temporary))?;
+        }
+        Kind::File => {
+            let mut entries = entries;
+            let entry = entries
+                .next()
+                .ok_or_else(|| bad("it is empty"))?
+                .map_err(HostWriteError::Receive)?;
+            if !entry.header().entry_type().is_file() {
+                return Err(bad("it is not one file"));
+            }
+            unpacker.file(folder, temporary_name, b"", entry)?;
+            if entries.next().is_some() {
+                return Err(bad("it is more than one file"));
+            }
+        }
+        Kind::Symlink | Kind::Other => return Err(bad("it is neither a file nor a directory")),
+    }
+    Ok(unpacker.files.into_values().collect())
+}
+
+/// Gives the temporary its final name.
+fn commit(
+    target: &HostTarget<'_>,
+    folder: &OwnedFd,
+    from: &[u8],
+    to: &[u8],
+) -> Result<(), HostWriteError> {
+    let rename = |flags| renameat_with(folder, from, folder, to, flags);
+    match rename(RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        Err(Errno::EXIST) if target.overwrite == Overwrite::Refuse => {
+            Err(HostWriteError::Exists(target.path.to_owned()))
+        }
+        Err(Errno::EXIST) => rename(RenameFlags::EXCHANGE).map_err(host("replace", target.path)),
+        // The file system has no such rename. The window between look and rename is then open to the caller's
+        // own processes only.
+        Err(Errno::INVAL | Errno::NOSYS) if target.overwrite == Overwrite::Refuse => {
+            if fs::symlink_metadata(target.path).is_ok() {
+                return Err(HostWriteError::Exists(target.path.to_owned()));
+            }
+            rename(RenameFlags::empty()).map_err(host("rename to", target.path))
+        }
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            rename(RenameFlags::empty()).map_err(host("replace", target.path))
+        }
+        Err(errno) => Err(host("rename to", target.path)(errno)),
+    }
+}
+
+fn bad(reason: impl Into<String>) -> HostWriteError {
+    HostWriteError::Archive(reason.into())
+}
+
+/// A number that no other temporary of this process has.
+fn unique() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+struct Unpacker<'a> {
+    target: &'a HostTarget<'a>,
+    written: u64,
+    /// By archive name, so that a name that comes twice is seen.
+    files: BTreeMap<Vec<u8>, HostFile>,
+    /// Directories get their modes last: a closed one could not be filled.
+    modes: Vec<(Vec<u8>, u32)>,
+}
+
+impl Unpacker<'_> {
+    /// Unpacks one entry below `top`. Returns the mode where it is `top` itself.
+    fn entry<R: Read>(
+        &mut self,
+        top: &OwnedFd,
+        entry: tar::Entry<'_, R>,
+    ) -> Result<Option<u32>, HostWriteError> {
+        let name = safe_name(&entry.path_bytes())?;
+        let kind = entry.header().entry_type();
+        let mode = entry.header().mode().unwrap_or(0o755) & 0o777;
+        let Some((parent, last)) = split(&name) else {
+            return if kind.is_dir() {
+                Ok(Some(mode))
+            } else {
+                Err(bad("it has an entry without a name"))
+            };
+        };
+        let shown = self.shown(&name);
+        let folder = self.directory(top, parent)?;
+        if kind.is_dir() {
+            match mkdirat(&folder, last, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(host("make", &shown)(errno)),
+            }
+            self.modes.push((name, mode));
+        } else if kind.is_file() {
+            self.file(&folder, last, &name, entry)?;
+        } else if kind.is_symlink() {
+            let points_to = entry
+                .link_name_bytes()
+                .ok_or_else(|| bad("a link has no target"))?
+                .into_owned();
+            symlinkat(&*points_to, &folder, last).map_err(host("link", &shown))?;
+        } else if kind.is_hard_link() {
+            let first = safe_name(
+                &entry
+                    .link_name_bytes()
+                    .ok_or_else(|| bad("a link has no target"))?,
+            )?;
+            let (first_parent, first_last) =
+                split(&first).ok_or_else(|| bad("a link has no target"))?;
+            let twin = self
+                .files
+                .get(&first)
+                .cloned()
+                .ok_or_else(|| bad("a hard link to no file of the archive"))?;
+            let first_folder = self.directory(top, first_parent)?;
+            linkat(&first_folder, first_last, &folder, last, AtFlags::empty())
+                .map_err(host("link", &shown))?;
+            self.files.insert(
+                name,
+                HostFile {
+                    path: shown,
+                    ..twin
+                },
+            );
+        } else {
+            return Err(bad(format!(
+                "{} is neither file, directory nor link",
+                shown.display()
+            )));
+        }
+        Ok(None)
+    }
+
+    /// Opens a directory below `top`, through no link, making what is missing.
+    fn directory(&self, top: &OwnedFd, path: &[u8]) -> Result<OwnedFd, HostWriteError> {
+        let mut folder = top.try_clone().map_err(HostWriteError::Receive)?;
+        for part in path
+            .split(|byte| *byte == b'/')
+            .filter(|part| !part.is_empty())
+        {
+            match mkdirat(&folder, part, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(host("make", &self.shown(path))(errno)),
+            }
+            folder = open_beneath(
+                &folder,
+                part,
+                OFlags::RDONLY | OFlags::DIRECTORY,
+                Mode::empty(),
+            )
+            .map_err(host("open", &self.shown(path)))?;
+        }
+        Ok(folder)
+    }
+
+    fn file<R: Read>(
+        &mut self,
+        folder: &OwnedFd,
+        last: &[u8],
+        name: &[u8],
+        mut entry: tar::Entry<'_, R>,
+    ) -> Result<(), HostWriteError> {
+        let shown = self.shown(name);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let fd = open_beneath(folder, last, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(host("write", &shown))?;
+        let mut file = File::from(fd);
+        let mode = entry.header().mode().unwrap_or(0o644) & 0o777;
+        let mut sha256 = Sha256::new();
+        let mut size = 0;
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let count = entry.read(&mut buffer).map_err(HostWriteError::Receive)?;
+            if count == 0 {
+                break;
+            }
+            size += count as u64;
+            self.written += count as u64;
+            if self.written > self.target.limit {
+                return Err(bad(format!(
+                    "it is larger than {} bytes",
+                    self.target.limit
+                )));
+            }
+            sha256.update(&buffer[..count]);
+            let written = file.write_all(&buffer[..count]);
+            written.map_err(|source| HostWriteError::Host {
+                what: "write",
+                path: shown.clone(),
+                source,
+            })?;
+        }
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(host("chmod", &shown))?;
+        let sha256 = Digest(sha256.finalize().into());
+        self.files.insert(
+            name.to_vec(),
+            HostFile {
+                path: shown,
+                size,
+                sha256,
+            },
+        );
+        Ok(())
+    }
+
+    fn finish_directories(&self, top: &OwnedFd) -> Result<(), HostWriteError> {
+        for (name, mode) in self.modes.iter().rev() {
+            let folder = self.directory(top, name)?;
+            rustix::fs::fchmod(&folder, Mode::from_raw_mode(*mode))
+                .map_err(host("chmod", &self.shown(name)))?;
+        }
+        Ok(())
+    }
+
+    /// The final path of an entry, for messages and the receipt.
+    fn shown(&self, name: &[u8]) -> PathBuf {
+        if name.is_empty() {
+            self.target.path.to_owned()
+        } else {
+            self.target.path.join(std::ffi::OsStr::from_bytes(name))
+        }
+    }
+}
+
+fn open_beneath(
+    base: impl AsFd,
+    name: &[u8],
+    flags: OFlags,
+    mode: Mode,
+) -> rustix::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    openat2(
+        base,
+        name,
+        flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        mode,
+        resolve,
+    )
+}
+
+/// The name of an entry without `./` and trailing slashes.
+fn safe_name(name: &[u8]) -> Result<Vec<u8>, HostWriteError> {
+    if name.starts_with(b"/") || name.contains(&0) {
+        return Err(bad(format!(
+            "{:?} is not a relative name",
+            String::from_utf8_lossy(name)
+        )));
+    }
+    let mut out = Vec::with_capacity(name.len());
+    for part in name
+        .split(|byte| *byte == b'/')
+        .filter(|part| !part.is_empty() && *part != b".")
+    {
+        if part == b".." {
+            return Err(bad(format!(
+                "{:?} has a `..` part",
+                String::from_utf8_lossy(name)
+            )));
+        }
+        if !out.is_empty() {
+            out.push(b'/');
+        }
+        out.extend_from_slice(part);
+    }
+    Ok(out)
+}
+
+/// The directory and the last part of a name; `None` for no name.
+fn split(name: &[u8]) -> Option<(&[u8], &[u8])> {
+    if name.is_empty() {
+        return None;
+    }
+    Some(match name.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&name[..slash], &name[slash + 1..]),
+        None => (&[], name),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HostTarget, HostWriteError, unpack};
+    use crate::request::Overwrite;
+    use crate::workspace::{RunDir, StateDir};
+    use pyro_protocol::message::Kind;
+    use std::fs;
+    use std::path::Path;
+
+    fn archive(entries: &[(&str, tar::EntryType, &str)]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, kind, contents) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(*kind);
+            header.set_mode(0o6755);
+            // Written directly: the crate's own setter refuses the names that a hostile archive has.
+            let field = &mut header.as_old_mut().name;
+            field[..name.len()].copy_from_slice(name.as_bytes());
+            if matches!(kind, tar::EntryType::Symlink | tar::EntryType::Link) {
+                header.as_old_mut().linkname[..contents.len()].copy_from_slice(contents.as_bytes());
+            }
+            let body = if *kind == tar::EntryType::Regular {
+                contents.as_bytes()
+            } else {
+                &[]
+            };
+            header.set_size(body.len() as u64);
+            header.set_cksum();
+            builder.append(&header, body).expect("appends");
+        }
+        builder.into_inner().expect("finishes")
+    }
+
+    struct Host {
+        folder: tempfile::TempDir,
+        run: RunDir,
+    }
+
+    impl Host {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let state = StateDir::open(Some(&folder.path().join("state"))).expect("opens");
+            let run = state.new_run().expect("a run");
+            fs::create_dir(folder.path().join("out")).expect("makes");
+            Self { folder, run }
+        }
+        fn unpack(
+            &self,
+            name: &str,
+            kind: Kind,
+            overwrite: Overwrite,
+            archive: &[u8],
+        ) -> Result<(), HostWriteError> {
+            let path = self.folder.path().join("out").join(name);
+            unpack(
+                archive,
+                &HostTarget {
+                    path: &path,
+                    overwrite,
+                    kind,
+                    limit: 1 << 20,
+                },
+                &self.run,
+            )
+            .map(drop)
+        }
+        fn names(&self) -> Vec<String> {
+            let mut names = Vec::new();
+            let mut waiting = vec![self.folder.path().join("out")];
+            while let Some(dir) = waiting.pop() {
+                for entry in fs::read_dir(&dir).expect("reads").flatten() {
+                    let path = entry.path();
+                    let shown = path
+                        .strip_prefix(self.folder.path())
+                        .expect("below")
+                        .display()
+                        .to_string();
+                    names.push(shown);
+                    if entry.file_type().expect("a type").is_dir() {
+                        waiting.push(path);
+                    }
+                }
+            }
+            names.sort();
+            names
+        }
+    }
+
+    use tar::EntryType::{Directory, Link, Regular, Symlink};
+
+    #[test]
+    fn a_tree_arrives_whole() {
+        let host = Host::new();
+        let tar = archive(&[
+            ("a/", Directory, ""),
+            ("a/file", Regular, "text"),
+            ("a/twin", Link, "a/file"),
+            ("link", Symlink, "/etc/passwd"),
+        ]);
+        host.unpack("deep/tree", Kind::Directory, Overwrite::Refuse, &tar)
+            .expect("unpacks");
+        assert_eq!(
+            host.names(),
+            [
+                "out/deep",
+                "out/deep/tree",
+                "out/deep/tree/a",
+                "out/deep/tree/a/file",
+                "out/deep/tree/a/twin",
+                "out/deep/tree/link"
+            ]
+        );
+        use std::os::unix::fs::MetadataExt as _;
+        let path = host.folder.path().join("out/deep/tree/a/file");
+        assert_eq!(
+            fs::metadata(path).expect("there").mode() & 0o7777,
+            0o755,
+            "setuid and setgid are dropped"
+        );
+    }
+
+    #[test]
+    fn hostile_archives_leave_nothing() {
+        let host = Host::new();
+        for tar in [
+            archive(&[("../evil", Regular, "x")]),
+            archive(&[("/tmp/evil", Regular, "x")]),
+            archive(&[("out", Symlink, "/tmp"), ("out/evil", Regular, "x")]),
+            archive(&[("ok", Regular, "x"), ("ok", Regular, "y")]),
+            archive(&[("twin", Link, "../../etc/passwd")]),
+            archive(&[("twin", Link, "missing")]),
+            archive(&[("device", tar::EntryType::Char, "")]),
+            archive(&[("big", Regular, &"x".repeat(2 << 20))]),
+            archive(&[("cut", Regular, "text")])[..600].to_vec(),
+        ] {
+            host.unpack("sub/tree", Kind::Directory, Overwrite::Allow, &tar)
+                .expect_err("refused");
+            assert_eq!(host.names(), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn existing_targets_are_replaced_only_when_told() {
+        let host = Host::new();
+        let target = host.folder.path().join("out/file");
+        fs::write(&target, "old").expect("writes");
+        let tar = archive(&[("file", Regular, "new")]);
+        let refused = host
+            .unpack("file", Kind::File, Overwrite::Refuse, &tar)
+            .expect_err("refused");
+        assert!(matches!(refused, HostWriteError::Exists(_)));
+        assert_eq!(fs::read_to_string(&target).expect("reads"), "old");
+        host.unpack("file", Kind::File, Overwrite::Allow, &tar)
+            .expect("replaces");
+        assert_eq!(fs::read_to_string(&target).expect("reads"), "new");
+        let tree = archive(&[("inner", Regular, "x")]);
+        host.unpack("file", Kind::Directory, Overwrite::Allow, &tree)
+            .expect("replaces a file by a directory");
+        assert_eq!(host.names(), ["out/file", "out/file/inner"]);
+        // A link in the target's place is replaced itself; what it points to is left alone.
+        let victim = host.folder.path().join("victim");
+        fs::write(&victim, "mine").expect("writes");
+        std::os::unix::fs::symlink(&victim, host.folder.path().join("out/link")).expect("links");
+        host.unpack("link", Kind::File, Overwrite::Allow, &tar)
+            .expect("replaces");
+        assert_eq!(
+            fs::read_to_string(Path::new(&victim)).expect("reads"),
+            "mine"
+        );
+    }
+}

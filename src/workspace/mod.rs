@@ -1,0 +1,13 @@
+//! Where workspaces lie on the host: the state directory, the folder of each run, its seed and baseline.
+
+mod baseline;
+mod clock;
+mod host_write;
+mod seed;
+mod state;
+
+pub use baseline::Baseline;
+pub use clock::Timestamp;
+pub use host_write::{HostFile, HostTarget, HostWriteError, unpack};
+pub use seed::{Filled, KeepContents, SeedError, fill};
+pub use state::{RunDir, StateDir, StateError, Swept};

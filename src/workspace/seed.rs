@@ -1,0 +1,382 @@
+//! Fills a work tree from a seed directory and records the baseline in the same pass.
+//!
+//! Links stay links, hard links stay hard links, modes and modification times are kept, names may be any bytes.
+//! Setuid and setgid bits are dropped; devices, sockets and FIFOs are left out. The seed is only ever read.
+
+use super::{Baseline, RunDir};
+use pyro_protocol::manifest::{Entry, Manifest};
+use pyro_protocol::message::Kind;
+use sha2::{Digest as _, Sha256};
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::{self, File, FileTimes, OpenOptions};
+use std::io::{self, BufWriter, Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{
+    FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown, lchown,
+    symlink,
+};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Files of this size and more are cloned where the file system can.
+const CLONE_FROM: u64 = 256 << 10;
+
+/// Whether the baseline's contents are kept beside the manifest: a diff needs them, digests alone do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepContents {
+    /// In the run's `pack`.
+    Yes,
+    /// Only sizes and digests.
+    No,
+}
+
+/// A work tree that was filled.
+#[derive(Debug)]
+pub struct Filled {
+    /// The baseline to compare with later.
+    pub baseline: Baseline,
+    /// Files, links and directories.
+    pub entries: u64,
+    /// Of all regular files.
+    pub bytes: u64,
+}
+
+/// Why a work tree was not filled.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    /// Something of the seed cannot be read.
+    #[error("read {} of the seed", path.display())]
+    Read {
+        /// On the host.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The copy cannot be written.
+    #[error("write {}", path.display())]
+    Write {
+        /// On the host.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+/// Fills `run`'s tree from `seed` (or leaves it empty) and writes the baseline. `owner` owns every path then.
+///
+/// # Errors
+/// Where the seed cannot be read or the copy not written.
+pub fn fill(
+    seed: Option<&Path>,
+    run: &RunDir,
+    owner: Option<u32>,
+    keep: KeepContents,
+) -> Result<Filled, SeedError> {
+    let pack_path = run.path().join("pack");
+    let pack = match (seed, keep) {
+        (Some(_), KeepContents::Yes) => {
+            let options = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .clone();
+            Some(options.open(&pack_path).map_err(writing(&pack_path))?)
+        }
+        _ => None,
+    };
+    let mut copier = Copier {
+        tree: run.path().join("tree"),
+        owner,
+        pack: pack.map(|file| BufWriter::with_capacity(1 << 20, file)),
+        pack_end: 0,
+        twins: HashMap::new(),
+        entries: Vec::new(),
+        bytes: 0,
+        clones: true,
+        buffer: vec![0; 128 << 10],
+    };
+    if let Some(seed) = seed {
+        copier.copy(seed)?;
+    }
+    copier.finish(run, &pack_path)
+}
+
+fn reading(path: &Path) -> impl FnOnce(io::Error) -> SeedError {
+    let path = path.to_owned();
+    move |source| SeedError::Read { path, source }
+}
+
+fn writing(path: &Path) -> impl FnOnce(io::Error) -> SeedError {
+    let path = path.to_owned();
+    move |source| SeedError::Write { path, source }
+}
+
+struct Copier {
+    tree: PathBuf,
+    owner: Option<u32>,
+    pack: Option<BufWriter<File>>,
+    pack_end: u64,
+    /// First copy of each inode with several names.
+    twins: HashMap<(u64, u64), usize>,
+    entries: Vec<Entry>,
+    bytes: u64,
+    clones: bool,
+    buffer: Vec<u8>,
+}
+
+impl Copier {
+    fn copy(&mut self, seed: &Path) -> Result<(), SeedError> {
+        // Directories are finished (mode, times) after everything in them was made.
+        let mut finished: Vec<(PathBuf, u32, SystemTime)> = Vec::new();
+        let mut waiting: Vec<Vec<u8>> = vec![Vec::new()];
+        while let Some(relative) = waiting.pop() {
+            let from = join(seed, &relative);
+            for item in fs::read_dir(&from).map_err(reading(&from))? {
+                let item = item.map_err(reading(&from))?;
+                let mut path = relative.clone();
+                if !path.is_empty() {
+                    path.push(b'/');
+                }
+                path.extend_from_slice(item.file_name().as_bytes());
+                let (source, target) = (join(seed, &path), join(&self.tree, &path));
+                let metadata = item.metadata().map_err(reading(&source))?;
+                let kind = metadata.file_type();
+                if kind.is_dir() {
+                    fs::create_dir(&target).map_err(writing(&target))?;
+                    finished.push((
+                        target,
+                        metadata.mode() & 0o1777,
+                        metadata.modified().map_err(reading(&source))?,
+                    ));
+                    self.entries
+                        .push(entry(path.clone(), Kind::Directory, &metadata));
+                    waiting.push(path);
+                } else if kind.is_symlink() {
+                    self.copy_link(path, &source, &target, &metadata)?;
+                } else if kind.is_file() {
+                    self.copy_file(path, &source, &target, &metadata)?;
+                } else {
+                    debug_assert!(
+                        kind.is_fifo()
+                            || kind.is_socket()
+                            || kind.is_block_device()
+                            || kind.is_char_device()
+                    );
+                }
+            }
+        }
+        for (path, mode, modified) in finished.into_iter().rev() {
+            let directory = File::open(&path).map_err(writing(&path))?;
+            self.give(&directory).map_err(writing(&path))?;
+            directory
+                .set_permissions(fs::Permissions::from_mode(mode))
+                .map_err(writing(&path))?;
+            directory
+                .set_times(FileTimes::new().set_modified(modified))
+                .map_err(writing(&path))?;
+        }
+        Ok(())
+    }
+
+    fn give(&self, file: &File) -> io::Result<()> {
+        self.owner
+            .map_or(Ok(()), |owner| fchown(file, Some(owner), Some(owner)))
+    }
+
+    fn copy_link(
+        &mut self,
+        path: Vec<u8>,
+        source: &Path,
+        target: &Path,
+        seen: &fs::Metadata,
+    ) -> Result<(), SeedError> {
+        let points_to = fs::read_link(source).map_err(reading(source))?;
+        symlink(&points_to, target).map_err(writing(target))?;
+        if let Some(owner) = self.owner {
+            lchown(target, Some(owner), Some(owner)).map_err(writing(target))?;
+        }
+        let contents = points_to.as_os_str().as_bytes();
+        let pack_offset = self.pack(contents, target)?;
+        self.entries.push(Entry {
+            size: contents.len() as u64,
+            sha256: Sha256::digest(contents).into(),
+            pack_offset,
+            ..entry(path, Kind::Symlink, seen)
+        });
+        Ok(())
+    }
+
+    fn copy_file(
+        &mut self,
+        path: Vec<u8>,
+        source: &Path,
+        target: &Path,
+        seen: &fs::Metadata,
+    ) -> Result<(), SeedError> {
+        let inode = (seen.dev(), seen.ino());
+        if seen.nlink() > 1
+            && let Some(first) = self.twins.get(&inode)
+        {
+            let first = &self.entries[*first];
+            let twin = Entry {
+                path,
+                ..first.clone()
+            };
+            let first = join(&self.tree, &first.path);
+            fs::hard_link(&first, target).map_err(writing(target))?;
+            self.entries.push(twin);
+            return Ok(());
+        }
+        let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK)
+            .bits()
+            .cast_signed();
+        let mut from = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(source)
+            .map_err(reading(source))?;
+        let metadata = from.metadata().map_err(reading(source))?;
+        if !metadata.is_file() {
+            return Err(reading(source)(io::Error::other(
+                "it changed while it was read",
+            )));
+        }
+        let mut to = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(target)
+            .map_err(writing(target))?;
+        let cloned = self.clones && metadata.len() >= CLONE_FROM && {
+            self.clones = rustix::fs::ioctl_ficlone(&to, &from).is_ok();
+            self.clones
+        };
+        let pack_offset = self.pack_end;
+        let mut sha256 = Sha256::new();
+        let mut size = 0;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        loop {
+            let read = if cloned {
+                to.read(&mut buffer)
+            } else {
+                from.read(&mut buffer)
+            };
+            let count = match read {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(reading(source)(error)),
+            };
+            let piece = &buffer[..count];
+            if !cloned {
+                to.write_all(piece).map_err(writing(target))?;
+            }
+            sha256.update(piece);
+            self.pack(piece, target)?;
+            size += count as u64;
+        }
+        self.buffer = buffer;
+        self.give(&to).map_err(writing(target))?;
+        to.set_permissions(fs::Permissions::from_mode(metadata.mode() & 0o777))
+            .map_err(writing(target))?;
+        let modified = metadata.modified().map_err(reading(source))?;
+        to.set_times(FileTimes::new().set_modified(modified))
+            .map_err(writing(target))?;
+        if seen.nlink() > 1 {
+            self.twins.insert(inode, self.entries.len());
+        }
+        self.bytes += size;
+        let made = to.metadata().map_err(writing(target))?;
+        self.entries.push(Entry {
+            size,
+            sha256: sha256.finalize().into(),
+            pack_offset,
+            ..entry(path, Kind::File, &made)
+        });
+        Ok(())
+    }
+
+    fn pack(&mut self, bytes: &[u8], target: &Path) -> Result<u64, SeedError> {
+        let offset = self.pack_end;
+        if let Some(pack) = &mut self.pack {
+            pack.write_all(bytes).map_err(writing(target))?;
+            self.pack_end += bytes.len() as u64;
+        }
+        Ok(offset)
+    }
+
+    fn finish(mut self, run: &RunDir, pack_path: &Path) -> Result<Filled, SeedError> {
+        // Links, directories and hard links were touched after they were recorded; files were not.
+        for index in 0..self.entries.len() {
+            let entry = &self.entries[index];
+            let twin = entry.kind == Kind::File && !self.twins.is_empty();
+            if entry.kind != Kind::File || twin {
+                let path = join(&self.tree, &entry.path);
+                let metadata = fs::symlink_metadata(&path).map_err(writing(&path))?;
+                let entry = &mut self.entries[index];
+                entry.mode = metadata.mode() & 0o7777;
+                (entry.mtime_ns, entry.ctime_ns, entry.inode) =
+                    (mtime_ns(&metadata), ctime_ns(&metadata), metadata.ino());
+            }
+        }
+        self.entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let manifest = Manifest {
+            complete_ns: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
+            entries: self.entries,
+        };
+        let path = run.path().join("baseline");
+        fs::write(&path, manifest.encode()).map_err(writing(&path))?;
+        // The agent may be another user; the folder around it is closed to everybody else.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).map_err(writing(&path))?;
+        let pack = self.pack.map(BufWriter::into_inner).transpose();
+        let pack = pack.map_err(|error| writing(pack_path)(error.into_error()))?;
+        let entries = manifest.entries.len() as u64;
+        Ok(Filled {
+            entries,
+            bytes: self.bytes,
+            baseline: Baseline::new(manifest, pack),
+        })
+    }
+}
+
+fn join(base: &Path, relative: &[u8]) -> PathBuf {
+    if relative.is_empty() {
+        base.to_owned()
+    } else {
+        base.join(OsStr::from_bytes(relative))
+    }
+}
+
+fn mtime_ns(metadata: &fs::Metadata) -> i64 {
+    metadata
+        .mtime()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(metadata.mtime_nsec())
+}
+
+fn ctime_ns(metadata: &fs::Metadata) -> i64 {
+    metadata
+        .ctime()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(metadata.ctime_nsec())
+}
+
+fn entry(path: Vec<u8>, kind: Kind, metadata: &fs::Metadata) -> Entry {
+    Entry {
+        path,
+        kind,
+        mode: metadata.mode() & 0o7777,
+        size: 0,
+        mtime_ns: mtime_ns(metadata),
+        ctime_ns: ctime_ns(metadata),
+        inode: metadata.ino(),
+        sha256: [0; 32],
+        pack_offset: 0,
+    }
+}
