@@ -3,7 +3,7 @@
 //! A case is a directory with a request and the files it speaks of. Facts are gathered from there; what differs
 //! from host to host is replaced, and a `facts.json` replaces what no checkout can hold.
 
-use pyro::plan::{Plan, Problem, ProblemCode, Problems, Style, describe, plan, to_json};
+use pyro::plan::{Plan, ProblemCode, Problems, Style, describe, plan, to_json};
 use pyro::preflight::{Facts, HostFacts, gather};
 use pyro::render::{self, Finding};
 use pyro::request::{Document, Request, Syntax, parse};
@@ -61,19 +61,6 @@ fn assert_beside(path: &Path, text: &str) {
     settings.bind(|| insta::assert_snapshot!("expected", text));
 }
 
-fn finding(problem: &Problem) -> Finding {
-    Finding {
-        code: problem.code.to_string(),
-        message: problem.message.clone(),
-        pointer: problem.pointer.clone(),
-        span: None,
-        label: String::new(),
-        valid_here: Vec::new(),
-        help: problem.help.clone(),
-        notes: problem.notes.clone(),
-    }
-}
-
 #[test]
 fn plans_are_described() {
     insta::glob!("../../fixtures/plan", "*/request.pyro.toml", |path| {
@@ -81,7 +68,7 @@ fn plans_are_described() {
         let plan = match outcome {
             Ok(plan) => plan,
             Err(problems) => {
-                let told: Vec<_> = problems.into_iter().map(|p| finding(&p)).collect();
+                let told: Vec<_> = problems.as_slice().iter().map(Finding::from).collect();
                 let told = render::findings(&document, &told, render::Style::Plain);
                 panic!("{} must plan:\n{told}", path.display());
             }
@@ -146,7 +133,7 @@ fn problems_are_told_all_at_once() {
         for problem in &problems {
             assert!(problem.help.is_some() || matches!(problem.code, ProblemCode::Patch(_)));
         }
-        let told: Vec<_> = problems.as_slice().iter().map(finding).collect();
+        let told: Vec<_> = problems.as_slice().iter().map(Finding::from).collect();
         let told = render::findings(&document, &told, render::Style::Plain);
         assert_beside(path, &told);
     });
