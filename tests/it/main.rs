@@ -1,7 +1,9 @@
 //! Integration tests, in one binary: the way a reader would check.
 
+mod harness;
 mod layers;
 mod parse;
 mod plan;
 mod reference;
 mod round_trip;
+mod runs;
