@@ -36,7 +36,7 @@ pub(super) fn apply(args: &Apply, global: &Global, terminal: &Terminal) -> Exit 
     if args.json {
         terminal.print(&ran.receipt.to_json());
     } else {
-        outcome::summary(&ran, &loaded.document, terminal);
+        outcome::summary(&ran, terminal);
     }
     match keep(args.receipt.as_deref(), &ran.receipt, terminal) {
         Exit::Ok => exit(&ran.receipt),

@@ -61,8 +61,8 @@ enum Lost {
     Ids(#[source] io::Error),
     #[error("fill the workspace")]
     Seed(#[source] SeedError),
-    #[error("make the sandbox")]
-    Boot(#[source] MachineError),
+    #[error(transparent)]
+    Boot(MachineError),
     #[error("reach the agent")]
     Link(#[source] LinkError),
 }
@@ -90,10 +90,12 @@ pub fn execute(
     let started = Timestamp::now();
     let clock = Instant::now();
     let swept = state.sweep().map_err(ExecuteError::State)?;
+    log::debug!("state directory {}: {swept:?}", state.path().display());
     if swept.runs > 0 {
         on_event(Event::Swept(swept));
     }
     let run = state.new_run().map_err(ExecuteError::State)?;
+    log::debug!("run {} in {}", run.id(), run.path().display());
     let folder = state
         .new_receipt(started, run.id())
         .map_err(ExecuteError::State)?;
@@ -113,7 +115,7 @@ pub fn execute(
     }
     progress.not_run(on_event);
     let run_id = run.id().to_owned();
-    run.remove().map_err(ExecuteError::State)?;
+    let removed = run.remove();
     let receipt = progress.receipt(run_id, started, clock);
     let path = folder.join("receipt.json");
     receipt
@@ -122,6 +124,7 @@ pub fn execute(
             path: path.clone(),
             source,
         })?;
+    removed.map_err(ExecuteError::State)?;
     on_event(Event::Ended {
         receipt: &receipt,
         path: &path,
@@ -163,7 +166,9 @@ impl Progress<'_> {
     ) -> Result<(), Lost> {
         let (ids, range) = machine::ids_for_this_user(state.path()).map_err(Lost::Ids)?;
         let baseline = self.fill(run, ids)?;
+        log::debug!("the workspace is filled; making the sandbox with {ids:?}");
         let mut machine = machine::start(&boot(self.plan, run, ids)).map_err(Lost::Boot)?;
+        log::debug!("the sandbox is up: {:?}", machine.ready());
         self.isolation = isolation(ids, &machine.ready().notes);
         let stream = machine
             .link()
@@ -176,7 +181,10 @@ impl Progress<'_> {
             if skipped || cancel.is_cancelled() {
                 self.cancelled |= cancel.is_cancelled();
                 let report = show::not_run(step);
-                on_event(Event::StepEnded { step, report: &report });
+                on_event(Event::StepEnded {
+                    step,
+                    report: &report,
+                });
                 self.steps.push(report);
                 continue;
             }
@@ -200,6 +208,7 @@ impl Progress<'_> {
             }
         }
         drop(session);
+        log::debug!("ending the sandbox");
         machine.stop().map_err(Lost::Boot)?;
         drop(range);
         Ok(())
@@ -265,6 +274,7 @@ impl Progress<'_> {
                 StepOutcome::Lost
             }
         };
+        log::debug!("step {}: {} {:?}", step.number, report.verb, report.outcome);
         self.failed |= report.outcome == StepOutcome::Failed;
         report
     }
@@ -273,7 +283,10 @@ impl Progress<'_> {
     fn not_run(&mut self, on_event: &mut dyn FnMut(Event<'_>)) {
         for step in self.plan.steps.iter().skip(self.steps.len()) {
             let report = show::not_run(step);
-            on_event(Event::StepEnded { step, report: &report });
+            on_event(Event::StepEnded {
+                step,
+                report: &report,
+            });
             self.steps.push(report);
         }
     }

@@ -205,6 +205,7 @@ pub(crate) fn normal(text: &str, base: &Path) -> String {
         (r"\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{12}", "[run]"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", "[moment]"),
         (r"\b\d+\.\d+ m?s\b", "[time]"),
+        (r"\btook \d+m?s\b", "took [time]"),
     ] {
         let regex = regex::Regex::new(pattern).expect("a regex");
         text = regex.replace_all(&text, word).into_owned();

@@ -1,5 +1,7 @@
 //! Integration tests, in one binary: the way a reader would check.
 
+mod cli;
+mod examples;
 mod harness;
 mod layers;
 mod parse;
