@@ -1,5 +1,6 @@
 //! Integration tests, in one binary: the way a reader would check.
 
+mod chaos;
 mod cli;
 mod examples;
 mod harness;
