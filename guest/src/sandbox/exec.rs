@@ -207,7 +207,7 @@ impl Sandbox {
     fn enter(&self, prepared: &Prepared<'_>) -> Result<(), Refused> {
         let io = |step: Step| move |error: io::Error| (step, super::mounts::errno(error));
         let raw = |step: Step| move |error: Errno| (step, error);
-        sys::reset_signals();
+        sys::reset_broken_pipe();
         self.namespaces.enter().map_err(raw(Step::Enter))?;
         take_root_ids(self.ids).map_err(raw(Step::Ids))?;
         rustix::process::setsid().map_err(raw(Step::Ids))?;
@@ -326,6 +326,7 @@ fn not_started(program: &Program, step: Step, errno: Errno) -> SpawnError {
                 126,
                 format!("{name}: not a program for this machine, nor a script that begins with #!"),
             ),
+            Errno::AGAIN => (126, format!("{name}: the sandbox has no processes left")),
             Errno::TOOBIG => (126, format!("{name}: argument list too long")),
             _ => (126, format!("{name}: {}", words(errno, &error))),
         },
