@@ -29,14 +29,8 @@ pub(super) struct Global {
     /// Print more (the outputs of every step); twice, also what pyro does itself
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub(super) verbose: u8,
-    /// Where pyro keeps runs and receipts
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIR",
-        env = "PYRO_STATE_DIR",
-        hide_env_values = true
-    )]
+    /// Where pyro keeps runs and receipts [env: PYRO_STATE_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
     pub(super) state_dir: Option<PathBuf>,
 }
 

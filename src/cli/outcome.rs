@@ -5,7 +5,7 @@ use crate::execute::Ran;
 use crate::plan::{Plan, PlannedStep};
 use crate::receipt::{ExpectFailure, Outcome, OutputReport, Receipt, StepOutcome, StepReport};
 use crate::render::Finding;
-use crate::request::{Document, Pointer};
+use crate::request::{Document, Pointer, Signal};
 use crate::workspace::Swept;
 use std::fmt::Write as _;
 
@@ -18,20 +18,25 @@ const SUMMARY: usize = 64;
 
 /// Says that an earlier run was cleaned up.
 pub(super) fn swept(swept: Swept, terminal: &Terminal) {
-    let runs = if swept.runs == 1 {
-        "run".to_owned()
-    } else {
-        "runs".to_owned()
-    };
-    let mut text = format!("cleaned up after {} interrupted {runs}", swept.runs);
-    if swept.host_files > 0 {
-        let _infallible = write!(
-            text,
-            ", {} half-written host paths removed",
-            swept.host_files
-        );
+    terminal.note(&swept_text(swept));
+}
+
+/// What was cleaned up.
+pub(super) fn swept_text(swept: Swept) -> String {
+    let Swept {
+        runs,
+        host_files,
+        stuck,
+    } = swept;
+    let mut text = format!("cleaned up after {}", plural(runs, "interrupted run"));
+    if host_files > 0 {
+        let paths = plural(host_files, "half-written host path");
+        let _infallible = write!(text, ", {paths} removed");
     }
-    terminal.note(&text);
+    if stuck > 0 {
+        text.push_str("; not all of it could be removed (`-vv` says why)");
+    }
+    text
 }
 
 /// The first line of a run.
@@ -108,15 +113,17 @@ impl Line {
             StepOutcome::Lost => (Tone::Bad, "LOST"),
             StepOutcome::NotRun => (Tone::Faint, "not run"),
         };
-        let id = report.id.as_deref().unwrap_or("");
+        let mut id = report.id.as_deref().unwrap_or("").to_owned();
+        if self.id > 0 {
+            id = format!("{id:<width$}  ", width = self.id);
+        }
         let summary = short(&report.summary);
         let result = result(report);
         let line = format!(
-            "{:>2} {id:<id_width$}  {:<verb_width$}  {summary:<summary_width$}  {}  {result}",
+            "{:>2} {id}{:<verb_width$}  {summary:<summary_width$}  {}  {result}",
             report.number,
             report.verb,
             terminal.tone(tone, word),
-            id_width = self.id,
             verb_width = self.verb,
             summary_width = self.summary,
         );
@@ -141,15 +148,22 @@ fn result(report: &StepReport) -> String {
     let mut parts = Vec::new();
     if let Some(exec) = &report.exec {
         if let Some(reason) = &exec.not_started {
-            parts.push(format!("not started: {reason}"));
+            // A failure tells the reason below.
+            parts.push(if report.outcome == StepOutcome::Passed {
+                format!("not started: {reason}")
+            } else {
+                "not started".to_owned()
+            });
         } else if exec.timed_out {
             parts.push("timed out".to_owned());
         } else if let Some(signal) = exec.signal {
-            parts.push(format!("signal {signal}"));
+            parts.push(signal_shown(signal));
         } else {
             parts.push(format!("exit {}", exec.exit_code));
         }
-        parts.push(format!("{:.2} s", Seconds(exec.duration_us)));
+        if exec.not_started.is_none() {
+            parts.push(format!("{:.2} s", Seconds(exec.duration_us)));
+        }
     }
     for file in &report.files {
         for hunk in &file.hunks {
@@ -166,6 +180,9 @@ fn result(report: &StepReport) -> String {
         }
     }
     match report.host_files.as_slice() {
+        [] if report.verb == "export" && report.refusal.is_none() => {
+            parts.push("no files".to_owned());
+        }
         [] => {}
         [file] => parts.push(format!("{} bytes", file.size)),
         files => parts.push(format!("{} files", files.len())),
@@ -173,8 +190,16 @@ fn result(report: &StepReport) -> String {
     if report.refusal.is_some() && report.outcome == StepOutcome::Passed {
         parts.push("refused, as expected".to_owned());
     }
-    parts.extend(report.notes.iter().cloned());
     parts.join(" · ")
+}
+
+/// A signal with its name.
+fn signal_shown(signal: i32) -> String {
+    let known = Signal::ALL.iter().find(|known| known.number == signal);
+    known.map_or_else(
+        || format!("signal {signal}"),
+        |known| format!("signal {signal} ({})", known.name),
+    )
 }
 
 struct Seconds(u64);
@@ -193,8 +218,9 @@ pub(super) fn details(report: &StepReport, document: &Document, terminal: &Termi
         if let Some(text) = &report.text {
             out.push_str(&diff_lines(&text.text, terminal));
         }
-        for content in report.files.iter().filter_map(|file| file.content.as_ref()) {
-            out.push_str(&indented(&content.text));
+        out.push_str(&contents(report));
+        for note in &report.notes {
+            let _infallible = writeln!(out, "     note: {}", visible(note));
         }
     }
     let failed = matches!(report.outcome, StepOutcome::Failed | StepOutcome::Lost);
@@ -217,6 +243,25 @@ pub(super) fn details(report: &StepReport, document: &Document, terminal: &Termi
     out
 }
 
+/// What `read` read; where there are several files, each below its name.
+fn contents(report: &StepReport) -> String {
+    let mut out = String::new();
+    for file in &report.files {
+        let Some(content) = &file.content else {
+            continue;
+        };
+        if report.files.len() > 1 {
+            let _infallible = writeln!(out, "     {}:", visible(&file.path.text));
+        }
+        out.push_str(&indented(&content.text));
+        if file.truncated {
+            let size = file.after.as_ref().map_or(0, |after| after.size);
+            let _infallible = writeln!(out, "     … the file has {size} bytes");
+        }
+    }
+    out
+}
+
 /// Every reason why a step failed, each at its place in the document.
 fn failure(report: &StepReport, document: &Document, terminal: &Terminal) -> String {
     let label = report
@@ -227,16 +272,22 @@ fn failure(report: &StepReport, document: &Document, terminal: &Terminal) -> Str
     if let Some(refusal) = &report.refusal {
         let mut lines = refusal.message.lines().map(visible);
         let first = lines.next().unwrap_or_default();
+        let rest: Vec<String> = lines.collect();
+        let below = refusal.help.as_ref().filter(|_| !rest.is_empty());
         out.push_str(&point(
             document,
+            report,
             &refusal.code,
             &format!("{label}: {first}"),
             &report.pointer,
-            refusal.help.as_deref(),
+            refusal.help.as_deref().filter(|_| below.is_none()),
             terminal,
         ));
-        for line in lines {
+        for line in rest {
             let _infallible = writeln!(out, "  {line}");
+        }
+        if let Some(help) = below {
+            let _infallible = writeln!(out, "  help: {help}");
         }
     }
     for ExpectFailure {
@@ -248,6 +299,7 @@ fn failure(report: &StepReport, document: &Document, terminal: &Terminal) -> Str
     {
         out.push_str(&point(
             document,
+            report,
             "expectation",
             &format!("{label}: {}", visible(message)),
             pointer,
@@ -262,18 +314,26 @@ fn failure(report: &StepReport, document: &Document, terminal: &Terminal) -> Str
     out
 }
 
+/// Draws a reason at its place. What was expected without being written down is shown at the step's verb.
 fn point(
     document: &Document,
+    report: &StepReport,
     code: &str,
     message: &str,
     pointer: &str,
     help: Option<&str>,
     terminal: &Terminal,
 ) -> String {
+    let step = Pointer(report.pointer.clone());
+    let mut pointer = Pointer(pointer.to_owned());
+    let found = document.locate(&pointer);
+    if found == document.locate(&step) || found == document.locate(&step.at("expect")) {
+        pointer = step.at(&report.verb);
+    }
     let finding = Finding {
         code: code.to_owned(),
         message: message.to_owned(),
-        pointer: Pointer(pointer.to_owned()),
+        pointer,
         span: None,
         label: String::new(),
         valid_here: Vec::new(),
@@ -326,15 +386,9 @@ fn last_lines(name: &str, output: &OutputReport, count: usize, terminal: &Termin
     };
     let mut out = format!("  {}\n", terminal.tone(Tone::Faint, &format!("{title}:")));
     for line in shown {
-        let _infallible = writeln!(
-            out,
-            "  | {}",
-            visible(
-                line.rsplit('\r')
-                    .find(|part| !part.is_empty())
-                    .unwrap_or(line)
-            )
-        );
+        let line = line.rsplit('\r').find(|part| !part.is_empty());
+        let line = format!("  | {}", visible(line.unwrap_or_default()));
+        let _infallible = writeln!(out, "{}", line.trim_end());
     }
     if let Some(file) = &output.file {
         let dropped = if output.dropped > 0 {
@@ -381,20 +435,13 @@ pub(super) fn summary(ran: &Ran, terminal: &Terminal) {
         Outcome::Lost => (Tone::Bad, "lost"),
     };
     let mut parts = vec![format!(
-        "{} of {} steps as expected",
+        "{} of {} as expected",
         count(StepOutcome::Passed),
-        steps.len()
+        plural(steps.len(), "step")
     )];
     if count(StepOutcome::NotRun) > 0 {
         parts.push(format!("{} not run", count(StepOutcome::NotRun)));
     }
-    let plural = |many: usize, one: &str| {
-        if many == 1 {
-            format!("1 {one}")
-        } else {
-            format!("{many} {one}s")
-        }
-    };
     parts.push(format!("{} changed", plural(changes.len(), "path")));
     if !host_files.is_empty() {
         parts.push(format!(
@@ -416,6 +463,14 @@ pub(super) fn summary(ran: &Ran, terminal: &Terminal) {
         ));
     }
     terminal.print(&format!("receipt  {}\n", ran.path.display()));
+}
+
+fn plural(many: usize, one: &str) -> String {
+    if many == 1 {
+        format!("1 {one}")
+    } else {
+        format!("{many} {one}s")
+    }
 }
 
 /// What `pyro run` says beside the program's own output.
@@ -447,7 +502,7 @@ pub(super) fn run(ran: &Ran, id: &str, document: &Document, terminal: &Terminal)
                 .as_ref()
                 .map(|reason| format!(" ({reason})"))
                 .unwrap_or_default();
-            terminal.error(&format!("ended by signal {signal}{reason}"));
+            terminal.error(&format!("ended by {}{reason}", signal_shown(signal)));
         }
         let files = [&step.stdout, &step.stderr];
         for output in files

@@ -61,8 +61,8 @@ enum Lost {
     Ids(#[source] io::Error),
     #[error("fill the workspace")]
     Seed(#[source] SeedError),
-    #[error("make the sandbox")]
-    Boot(#[source] MachineError),
+    #[error(transparent)]
+    Boot(MachineError),
     #[error("reach the agent")]
     Link(#[source] LinkError),
 }
@@ -96,6 +96,7 @@ pub fn execute(
         on_event(Event::Swept(swept));
     }
     let run = state.new_run().map_err(ExecuteError::State)?;
+    log::debug!("run {} in {}", run.id(), run.path().display());
     let folder = state
         .new_receipt(started, run.id())
         .map_err(ExecuteError::State)?;
@@ -117,7 +118,7 @@ pub fn execute(
     }
     progress.not_run(on_event);
     let run_id = run.id().to_owned();
-    run.remove().map_err(ExecuteError::State)?;
+    let removed = run.remove();
     phase("run folder removed");
     let receipt = progress.receipt(run_id, started, clock);
     let path = folder.join("receipt.json");
@@ -127,6 +128,7 @@ pub fn execute(
             path: path.clone(),
             source,
         })?;
+    removed.map_err(ExecuteError::State)?;
     on_event(Event::Ended {
         receipt: &receipt,
         path: &path,
@@ -185,7 +187,10 @@ impl Progress<'_> {
             if skipped || cancel.is_cancelled() {
                 self.cancelled |= cancel.is_cancelled();
                 let report = show::not_run(step);
-                on_event(Event::StepEnded { step, report: &report });
+                on_event(Event::StepEnded {
+                    step,
+                    report: &report,
+                });
                 self.steps.push(report);
                 continue;
             }
@@ -281,6 +286,7 @@ impl Progress<'_> {
                 StepOutcome::Lost
             }
         };
+        log::debug!("step {}: {} {:?}", step.number, report.verb, report.outcome);
         self.failed |= report.outcome == StepOutcome::Failed;
         report
     }
@@ -289,7 +295,10 @@ impl Progress<'_> {
     fn not_run(&mut self, on_event: &mut dyn FnMut(Event<'_>)) {
         for step in self.plan.steps.iter().skip(self.steps.len()) {
             let report = show::not_run(step);
-            on_event(Event::StepEnded { step, report: &report });
+            on_event(Event::StepEnded {
+                step,
+                report: &report,
+            });
             self.steps.push(report);
         }
     }

@@ -41,9 +41,19 @@ impl From<Failure> for StepError {
             .unwrap_or_default();
         Self::Refused(RefusalReport {
             code,
-            message: failure.message,
+            message: could_not(&failure),
             help: None,
         })
+    }
+}
+
+/// The guest says `open: not there` of a path; for people the path stands in the middle.
+fn could_not(failure: &Failure) -> String {
+    let Failure { message, path, .. } = failure;
+    match (path, message.split_once(": ")) {
+        (Some(path), Some((what, why))) => format!("could not {what} {}: {why}", path.lossy()),
+        (Some(path), None) => format!("{}: {message}", path.lossy()),
+        (None, _) => format!("could not {message}"),
     }
 }
 

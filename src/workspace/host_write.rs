@@ -63,6 +63,7 @@ pub enum HostWriteError {
 
 /// A host file that was written.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(into = "super::host_file::Data", try_from = "super::host_file::Data")]
 pub struct HostFile {
     /// Absolute.
     pub path: PathBuf,

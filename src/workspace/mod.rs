@@ -2,6 +2,7 @@
 
 mod baseline;
 mod clock;
+mod host_file;
 mod host_write;
 mod seed;
 mod state;

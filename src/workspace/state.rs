@@ -25,6 +25,10 @@ use std::path::{Path, PathBuf};
 const KEEP_RECEIPTS: usize = 200;
 /// Receipts whose long outputs are kept beside them.
 const KEEP_OUTPUTS: usize = 20;
+/// In the folder of a run: held for as long as the run lives.
+const LOCK: &str = "lock";
+/// Names of run folders that are being removed begin with this.
+const DEAD: &str = ".dead-";
 
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +76,8 @@ pub struct Swept {
     pub runs: usize,
     /// Half-written host files of theirs.
     pub host_files: usize,
+    /// Runs of which something could not be removed; the next sweep tries again.
+    pub stuck: usize,
 }
 
 impl StateDir {
@@ -135,7 +141,7 @@ impl StateDir {
         let id = random_id().map_err(io_error("draw random bytes for a run in", &self.path))?;
         let path = self.path.join("runs").join(&id);
         make_dir(&path)?;
-        let lock_path = path.join("lock");
+        let lock_path = path.join(LOCK);
         let lock = open_lock(&lock_path)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|errno| io_error("lock", &lock_path)(errno.into()))?;
@@ -161,25 +167,33 @@ impl StateDir {
             let _lock = self.lock()?;
             for entry in fs::read_dir(&runs).map_err(io_error("read", &runs))? {
                 let path = entry.map_err(io_error("read", &runs))?.path();
-                if path
-                    .file_name()
-                    .is_some_and(|name| name.as_bytes().starts_with(b".dead-"))
-                {
-                    dead.push(path);
+                // Made and locked under the lock that we hold: a run without a lock is dead, or was just removed.
+                let lock = File::open(path.join(LOCK)).ok();
+                let alive = lock.as_ref().is_some_and(|lock| {
+                    flock(lock, FlockOperation::NonBlockingLockExclusive).is_err()
+                });
+                if alive || !path.exists() {
                     continue;
                 }
-                let alive = open_lock(&path.join("lock")).is_ok_and(|lock| {
-                    flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err()
-                });
-                if !alive {
-                    swept.runs += 1;
-                    dead.push(bury(&path).map_err(io_error("rename", &path))?);
-                }
+                let buried = path
+                    .file_name()
+                    .is_some_and(|name| name.as_bytes().starts_with(DEAD.as_bytes()));
+                let path = if buried {
+                    path
+                } else {
+                    bury(&path).map_err(io_error("rename", &path))?
+                };
+                // Held until it is gone, so that no other sweep works on the same folder.
+                dead.push((path, lock));
             }
         }
-        for path in dead {
+        for (path, _lock) in dead {
+            swept.runs += 1;
             swept.host_files += remove_host_temporaries(&path.join("host-writes"));
-            remove_tree(&path).map_err(io_error("remove", &path))?;
+            if let Err(error) = remove_run(&path) {
+                log::warn!("could not remove {}: {error}", path.display());
+                swept.stuck += 1;
+            }
         }
         Ok(swept)
     }
@@ -252,8 +266,40 @@ impl RunDir {
     /// Where the disk refuses; the next sweep tries again.
     pub fn remove(self) -> Result<(), StateError> {
         let dead = bury(&self.path).map_err(io_error("rename", &self.path))?;
-        remove_tree(&dead).map_err(io_error("remove", &dead))
+        remove_run(&dead).map_err(io_error("remove", &dead))
     }
+}
+
+/// Removes the folder of a run, its lock last: whoever holds it is alone with the folder.
+fn remove_run(path: &Path) -> io::Result<()> {
+    let mut tries = 0;
+    loop {
+        match fs::read_dir(path).and_then(remove_all_but_lock) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // Programs of a run that was just killed may write for a moment longer.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && tries < 100 => {
+                tries += 1;
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            Err(error) => return Err(error),
+            Ok(()) => return remove_tree(path),
+        }
+    }
+}
+
+fn remove_all_but_lock(entries: fs::ReadDir) -> io::Result<()> {
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name() == LOCK {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Gives a run's folder the name of a dead one, so that it counts as dead even if removing it is interrupted.
@@ -262,7 +308,7 @@ fn bury(path: &Path) -> io::Result<PathBuf> {
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default();
-    let dead = path.with_file_name(format!(".dead-{name}"));
+    let dead = path.with_file_name(format!("{DEAD}{name}"));
     fs::rename(path, &dead)?;
     Ok(dead)
 }

@@ -1,8 +1,13 @@
 //! Integration tests, in one binary: the way a reader would check.
 
+mod chaos;
+mod cli;
 mod every_key;
+mod examples;
+mod harness;
 mod layers;
 mod parse;
 mod plan;
 mod reference;
 mod round_trip;
+mod runs;

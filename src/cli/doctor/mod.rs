@@ -90,11 +90,15 @@ fn examine(global: &Global, host: &Host, findings: &mut Findings) {
         Err(error) => return findings.failed("state-directory", chain(&error), Cause::state()),
     };
     let swept = state.sweep();
-    let run = match swept.and_then(|_| state.new_run()) {
-        Ok(run) => run,
+    let (swept, run) = match swept.and_then(|swept| Ok((swept, state.new_run()?))) {
+        Ok(made) => made,
         Err(error) => return findings.failed("state-directory", chain(&error), Cause::state()),
     };
-    findings.passed("state-directory", state.path().display().to_string());
+    let mut shown = state.path().display().to_string();
+    if swept.runs > 0 {
+        shown = format!("{shown} ({})", super::outcome::swept_text(swept));
+    }
+    findings.passed("state-directory", shown);
     sandbox(&state, &run, host, findings);
     if let Err(error) = run.remove() {
         findings.failed("clean-up", chain(&error), Cause::state());
