@@ -1,5 +1,6 @@
 //! Integration tests, in one binary: the way a reader would check.
 
+mod docs;
 mod layers;
 mod parse;
 mod plan;
