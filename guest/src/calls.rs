@@ -5,6 +5,8 @@ pub(crate) mod exec;
 pub(crate) mod family;
 mod journal;
 mod list;
+mod merge;
+mod program;
 mod read;
 pub(crate) mod reap;
 mod scan;
@@ -43,7 +45,7 @@ impl World {
     /// Opens the folders of `run_dir`; what an earlier agent left on the stage is removed.
     ///
     /// # Errors
-    /// Where one is missing.
+    /// Where one is missing, or nothing could be renamed from one to the other.
     pub(crate) fn open(run_dir: OwnedFd, owner: u32) -> std::io::Result<Self> {
         let folder = |name: &str| {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -58,6 +60,11 @@ impl World {
             serial: AtomicU64::new(0),
             run_dir,
         };
+        if rustix::fs::fstat(&world.tree)?.st_dev != rustix::fs::fstat(&world.stage)?.st_dev {
+            return Err(std::io::Error::other(
+                "the tree and the stage are on different file systems",
+            ));
+        }
         for name in journal::names(world.stage.as_fd())? {
             journal::remove_all(world.stage.as_fd(), &name);
         }

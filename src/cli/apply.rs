@@ -1,17 +1,12 @@
 //! `pyro apply`: runs a request and prints what happened.
 
 use super::args::{Apply, Global};
-use super::load::{Findings, fail, load};
+use super::load::{Findings, load};
 use super::outcome;
 use super::progress::Progress;
 use super::terminal::Terminal;
-use crate::Exit;
-use crate::execute::{Event, ExecuteError, Ran, execute};
-use crate::machine::Cancel;
-use crate::plan::Plan;
 use crate::receipt::{Outcome, Receipt};
-use crate::workspace::{StateDir, StateError};
-use std::io;
+use crate::{Cancel, Error, Exit};
 use std::path::Path;
 
 /// SIGHUP, SIGINT, SIGTERM.
@@ -19,7 +14,7 @@ const ENDING_SIGNALS: [i32; 3] = [1, 2, 15];
 
 pub(super) fn apply(args: &Apply, global: &Global, terminal: &Terminal) -> Exit {
     let show = Findings::json(args.json);
-    let loaded = match load(&args.source, show, terminal) {
+    let mut loaded = match load(&args.source, global, show, terminal) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
@@ -27,54 +22,29 @@ pub(super) fn apply(args: &Apply, global: &Global, terminal: &Terminal) -> Exit 
         Ok(plan) => plan,
         Err(exit) => return exit,
     };
-    let mut progress = Progress::new(*terminal, &loaded.document, args.json);
-    let ran = match ran(&plan, global, &mut |event| progress.event(&event)) {
+    let ran = cancel_on_signals().and_then(|cancel| {
+        loaded.options.cancel = Some(cancel);
+        let mut progress = Progress::new(*terminal, &loaded.document, args.json);
+        plan.apply(&loaded.options, &mut |event| progress.event(&event))
+    });
+    let ran = match ran {
         Ok(ran) => ran,
-        Err(error) => return cannot(&error, show, terminal),
+        Err(error) => return loaded.refuse(&error, show, terminal),
     };
-    drop(progress);
     if args.json {
         terminal.print(&ran.receipt.to_json());
     } else {
-        outcome::summary(&ran, &loaded.document, terminal);
+        outcome::summary(&ran, terminal);
     }
-    match keep(args.receipt.as_deref(), &ran.receipt, terminal) {
-        Exit::Ok => exit(&ran.receipt),
-        failed => failed,
-    }
+    let kept = keep(args.receipt.as_deref(), &ran.receipt, terminal);
+    if kept == Exit::Ok { exit(&ran.receipt) } else { kept }
 }
 
-/// Why nothing was run to its end.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ApplyError {
-    #[error("open pyro's state directory")]
-    State(#[source] StateError),
-    #[error("catch signals")]
-    Signals(#[source] io::Error),
-    #[error("run the request")]
-    Execute(#[source] ExecuteError),
-}
-
-/// Executes a plan; Ctrl-C cancels it.
-pub(super) fn ran(
-    plan: &Plan,
-    global: &Global,
-    on_event: &mut dyn FnMut(Event<'_>),
-) -> Result<Ran, ApplyError> {
-    let state = StateDir::open(global.state_dir.as_deref()).map_err(ApplyError::State)?;
-    let cancel = Cancel::new().map_err(ApplyError::Signals)?;
-    cancel
-        .on_signals(&ENDING_SIGNALS)
-        .map_err(ApplyError::Signals)?;
-    execute(plan, &state, &cancel, on_event).map_err(ApplyError::Execute)
-}
-
-pub(super) fn cannot(error: &ApplyError, show: Findings, terminal: &Terminal) -> Exit {
-    match show {
-        Findings::Drawn => terminal.failure(error),
-        Findings::Json => fail(show, terminal, "machine", &crate::execute::chain(error)),
-    }
-    Exit::Machine
+/// Ctrl-C and its like cancel the run: it ends its sandbox and still writes the receipt.
+pub(super) fn cancel_on_signals() -> Result<Cancel, Error> {
+    let cancel = Cancel::new().map_err(Error::Cancel)?;
+    cancel.on_signals(&ENDING_SIGNALS).map_err(Error::Cancel)?;
+    Ok(cancel)
 }
 
 /// Writes the receipt where the user wants it as well.

@@ -1,12 +1,14 @@
 //! `pyro check`: is this a request? Looks at the document alone.
 
-use super::args::Check;
-use super::load::{Findings, load};
-use super::terminal::Terminal;
-use crate::Exit;
+use super::args::{Check, Global};
+use super::load::{Findings, Loaded, load};
 
-pub(super) fn check(args: &Check, terminal: &Terminal) -> Exit {
-    let loaded = match load(&args.source, Findings::json(args.json), terminal) {
+use super::terminal::Terminal;
+use crate::request::resolve;
+use crate::{Error, Exit, References};
+
+pub(super) fn check(args: &Check, global: &Global, terminal: &Terminal) -> Exit {
+    let loaded = match check_references(args, global, terminal) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
@@ -24,4 +26,16 @@ pub(super) fn check(args: &Check, terminal: &Terminal) -> Exit {
         ));
     }
     Exit::Ok
+}
+
+/// The request, once its variables are known to be there.
+fn check_references(args: &Check, global: &Global, terminal: &Terminal) -> Result<Loaded, Exit> {
+    let show = Findings::json(args.json);
+    let loaded = load(&args.source, global, show, terminal)?;
+    match resolve(&loaded.request, &loaded.options.vars) {
+        Ok(_) => Ok(loaded),
+        Err(errors) => {
+            Err(loaded.refuse(&Error::References(References::from(errors)), show, terminal))
+        }
+    }
 }

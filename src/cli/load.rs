@@ -1,12 +1,12 @@
 //! From a request file to a request, with everything that is wrong shown on the way.
 
-use super::args::Source;
+use super::args::{Global, Source};
 use super::terminal::Terminal;
-use crate::plan::{Plan, Problems};
+use crate::execute::chain;
+use crate::plan::Plan;
 use crate::render::{Finding, findings, findings_json};
-use crate::request::{Document, Request, Syntax, parse, resolve};
-use crate::{Exit, preflight};
-use std::collections::BTreeMap;
+use crate::request::{Document, Request, Syntax, parse};
+use crate::{Error, Exit, Options};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Loaded {
     pub(super) request: Request,
     pub(super) document: Document,
-    /// Relative host paths begin here.
-    pub(super) base: PathBuf,
+    /// What the request does not say itself.
+    pub(super) options: Options,
 }
 
 /// Where findings go.
@@ -34,8 +34,13 @@ impl Findings {
     }
 }
 
-/// Reads the request, with variables filled in. What is wrong has been shown where there is none.
-pub(super) fn load(source: &Source, show: Findings, terminal: &Terminal) -> Result<Loaded, Exit> {
+/// Reads the request. What is wrong has been shown where there is none.
+pub(super) fn load(
+    source: &Source,
+    global: &Global,
+    show: Findings,
+    terminal: &Terminal,
+) -> Result<Loaded, Exit> {
     let (name, bytes, base) = match read(&source.request) {
         Ok(read) => read,
         Err(error) => {
@@ -55,19 +60,14 @@ pub(super) fn load(source: &Source, show: Findings, terminal: &Terminal) -> Resu
             return Err(Exit::Input);
         }
     };
-    let vars: BTreeMap<String, String> = source.vars.iter().cloned().collect();
-    match resolve(&request, &vars) {
-        Ok(request) => Ok(Loaded {
-            request,
-            document,
-            base,
-        }),
-        Err(errors) => {
-            let found: Vec<Finding> = errors.iter().map(Finding::from).collect();
-            report(show, terminal, &document, &found);
-            Err(Exit::Input)
-        }
-    }
+    let options = Options {
+        base_dir: base,
+        vars: source.vars.iter().cloned().collect(),
+        state_dir: global.state_dir.clone(),
+        source: document.name.clone(),
+        cancel: None,
+    };
+    Ok(Loaded { request, document, options })
 }
 
 fn read(path: &Path) -> std::io::Result<(String, Vec<u8>, PathBuf)> {
@@ -87,23 +87,31 @@ fn read(path: &Path) -> std::io::Result<(String, Vec<u8>, PathBuf)> {
 impl Loaded {
     /// The plan for this host. What is wrong has been shown where there is none.
     pub(super) fn plan(&self, show: Findings, terminal: &Terminal) -> Result<Plan, Exit> {
-        let facts = preflight::gather(&self.request, &self.base);
-        crate::plan::plan(&self.request, &facts, &self.document.name).map_err(|problems| {
-            refuse(&problems, &self.document, show, terminal);
-            Exit::Plan
-        })
+        self.request.plan(&self.options).map_err(|error| self.refuse(&error, show, terminal))
     }
-}
 
-/// Shows why a request cannot work here.
-pub(super) fn refuse(
-    problems: &Problems,
-    document: &Document,
-    show: Findings,
-    terminal: &Terminal,
-) {
-    let found: Vec<Finding> = problems.into_iter().map(Finding::from).collect();
-    report(show, terminal, document, &found);
+    /// Shows why a request comes to nothing, and says how to exit.
+    pub(super) fn refuse(&self, error: &Error, show: Findings, terminal: &Terminal) -> Exit {
+        let report = |found: Vec<Finding>| report(show, terminal, &self.document, &found);
+        match error {
+            Error::Parse(errors) => {
+                report(Vec::from(errors));
+                Exit::Input
+            }
+            Error::References(errors) => {
+                report(errors.as_slice().iter().map(Finding::from).collect());
+                Exit::Input
+            }
+            Error::Plan(problems) => {
+                report(problems.into_iter().map(Finding::from).collect());
+                Exit::Plan
+            }
+            Error::State(_) | Error::Cancel(_) | Error::Execute(_) => {
+                fail(show, terminal, "machine", &chain(error));
+                Exit::Machine
+            }
+        }
+    }
 }
 
 fn report(show: Findings, terminal: &Terminal, document: &Document, found: &[Finding]) {

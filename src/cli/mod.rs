@@ -50,8 +50,8 @@ fn real_main() -> u8 {
     let terminal = Terminal::new(&cli.global);
     match cli.command {
         args::Command::Apply(args) => apply::apply(&args, &cli.global, &terminal).code(),
-        args::Command::Plan(args) => plan::plan(&args, &terminal).code(),
-        args::Command::Check(args) => check::check(&args, &terminal).code(),
+        args::Command::Plan(args) => plan::plan(&args, &cli.global, &terminal).code(),
+        args::Command::Check(args) => check::check(&args, &cli.global, &terminal).code(),
         args::Command::Run(args) => run::run(&args, &cli.global, &terminal),
         args::Command::Doctor(args) => doctor::doctor(&args, &cli.global, &terminal).code(),
     }

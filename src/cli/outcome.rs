@@ -352,7 +352,7 @@ fn last_lines(name: &str, output: &OutputReport, count: usize, terminal: &Termin
 }
 
 /// The last lines of `pyro apply`.
-pub(super) fn summary(ran: &Ran, document: &Document, terminal: &Terminal) {
+pub(super) fn summary(ran: &Ran, terminal: &Terminal) {
     let Receipt {
         outcome,
         lost,
@@ -415,7 +415,6 @@ pub(super) fn summary(ran: &Ran, document: &Document, terminal: &Terminal) {
             file.sha256.short()
         ));
     }
-    debug_assert!(!document.name.is_empty());
     terminal.print(&format!("receipt  {}\n", ran.path.display()));
 }
 

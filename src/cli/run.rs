@@ -1,16 +1,15 @@
 //! `pyro run`: one program in a fresh workspace. Builds a request; its output is the program's, its code too.
 
-use super::apply::{ApplyError, keep, ran};
+use super::apply::{cancel_on_signals, keep};
 use super::args::{Format, Global, Run};
-use super::load::{Findings, fail, refuse};
+use super::load::{Findings, Loaded};
 use super::outcome;
 use super::terminal::Terminal;
 use crate::execute::{Event, Stream};
-use crate::receipt::{Outcome, Receipt};
+use crate::receipt::{Outcome, Receipt, StepOutcome};
 use crate::render::{Finding, findings};
-use crate::request::{Document, Request, Step, Syntax, emit, literal, parse};
-use crate::{Exit, preflight};
-use std::path::Path;
+use crate::request::{Document, ParseErrors, Request, Step, Syntax, emit, literal, parse};
+use crate::{Exit, Options};
 
 /// pyro itself failed, before or after the program.
 const PYRO_FAILED: u8 = 125;
@@ -23,63 +22,41 @@ pub(super) fn run(args: &Run, global: &Global, terminal: &Terminal) -> u8 {
         Ok(built) => built,
         Err(errors) => {
             let found: Vec<Finding> = Vec::from(&errors);
-            terminal.err(findings(errors.document(), &found, terminal.finding_style()).as_bytes());
+            let drawn = findings(errors.document(), &found, terminal.finding_style());
+            terminal.err(drawn.as_bytes());
             return Exit::Input.code();
         }
     };
-    match args.emit {
-        Some(Format::Toml) => {
-            terminal.print(&emit(&request, Syntax::Toml));
-            return Exit::Ok.code();
-        }
-        Some(Format::Json) => {
-            terminal.print(&emit(&request, Syntax::Json));
-            return Exit::Ok.code();
-        }
-        None => {}
+    if let Some(format) = args.emit {
+        let syntax = match format {
+            Format::Toml => Syntax::Toml,
+            Format::Json => Syntax::Json,
+        };
+        terminal.print(&emit(&request, syntax));
+        return Exit::Ok.code();
     }
-    // The builder's text is literal, so there is nothing to resolve but the escapes.
-    let resolved = crate::request::resolve(&request, &std::collections::BTreeMap::new());
-    let Ok(resolved) = resolved else {
-        fail(show, terminal, "bug", "a request without variables has one");
-        return Exit::Bug.code();
+    let options = Options {
+        state_dir: global.state_dir.clone(),
+        source: document.name.clone(),
+        ..Options::default()
     };
-    let facts = preflight::gather(&resolved, Path::new("."));
-    let plan = match crate::plan::plan(&resolved, &facts, "pyro run") {
-        Ok(plan) => plan,
-        Err(problems) => {
-            refuse(&problems, &document, show, terminal);
-            return PYRO_FAILED;
-        }
-    };
-    let result = ran(&plan, global, &mut |event| match event {
-        Event::Output { stream, bytes, .. } if !args.json => match stream {
-            Stream::Stdout => terminal.out(bytes),
-            Stream::Stderr => terminal.err(bytes),
-        },
-        Event::Swept(swept) => outcome::swept(swept, terminal),
-        Event::Output { .. }
-        | Event::Started { .. }
-        | Event::StepStarted { .. }
-        | Event::StepEnded { .. }
-        | Event::Ended { .. } => {}
+    let mut loaded = Loaded { request, document, options };
+    let ran = cancel_on_signals().and_then(|cancel| {
+        loaded.options.cancel = Some(cancel);
+        let plan = loaded.request.plan(&loaded.options)?;
+        plan.apply(&loaded.options, &mut |event| pass_on(&event, args, terminal))
     });
-    let ran = match result {
+    let ran = match ran {
         Ok(ran) => ran,
         Err(error) => {
-            match show {
-                Findings::Drawn => terminal.failure(&error),
-                Findings::Json => {
-                    fail(show, terminal, code(&error), &crate::execute::chain(&error))
-                }
-            }
+            loaded.refuse(&error, show, terminal);
             return PYRO_FAILED;
         }
     };
     if args.json {
         terminal.print(&ran.receipt.to_json());
     } else {
-        outcome::run(&ran, RUN, &document, terminal);
+        outcome::run(&ran, RUN, &loaded.document, terminal);
     }
     if keep(args.receipt.as_deref(), &ran.receipt, terminal) != Exit::Ok {
         return PYRO_FAILED;
@@ -87,10 +64,19 @@ pub(super) fn run(args: &Run, global: &Global, terminal: &Terminal) -> u8 {
     exit(&ran.receipt)
 }
 
-fn code(error: &ApplyError) -> &'static str {
-    match error {
-        ApplyError::State(_) => "state",
-        ApplyError::Signals(_) | ApplyError::Execute(_) => "machine",
+/// The program's output is the command's output.
+fn pass_on(event: &Event<'_>, args: &Run, terminal: &Terminal) {
+    match event {
+        Event::Output { stream, bytes, .. } if !args.json => match stream {
+            Stream::Stdout => terminal.out(bytes),
+            Stream::Stderr => terminal.err(bytes),
+        },
+        Event::Swept(swept) => outcome::swept(*swept, terminal),
+        Event::Output { .. }
+        | Event::Started { .. }
+        | Event::StepStarted { .. }
+        | Event::StepEnded { .. }
+        | Event::Ended { .. } => {}
     }
 }
 
@@ -106,7 +92,7 @@ fn exit(receipt: &Receipt) -> u8 {
         .iter()
         .find(|step| step.id.as_deref() == Some(RUN));
     let others_failed = receipt.steps.iter().any(|step| {
-        step.id.as_deref() != Some(RUN) && step.outcome == crate::receipt::StepOutcome::Failed
+        step.id.as_deref() != Some(RUN) && step.outcome == StepOutcome::Failed
     });
     match ran.and_then(|step| step.exec.as_ref()) {
         Some(exec) if exec.exit_code == 0 && others_failed => PYRO_FAILED,
@@ -116,7 +102,7 @@ fn exit(receipt: &Receipt) -> u8 {
 }
 
 /// The request that the command line stands for.
-fn request(args: &Run) -> Result<(Request, Document), crate::request::ParseErrors> {
+fn request(args: &Run) -> Result<(Request, Document), ParseErrors> {
     let mut builder = Request::new(literal(&args.environment));
     if let Some(seed) = &args.seed {
         builder = builder.seed(literal(seed));

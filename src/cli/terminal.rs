@@ -108,18 +108,6 @@ impl Terminal {
             self.err(format!("{label}: {message}\n").as_bytes());
         }
     }
-
-    /// Says with its causes why something could not be done.
-    pub(super) fn failure(self, error: &dyn std::error::Error) {
-        let mut text = format!("could not {error}");
-        let mut next = error.source();
-        while let Some(source) = next {
-            text.push_str(": ");
-            text.push_str(&source.to_string());
-            next = source.source();
-        }
-        self.error(&text);
-    }
 }
 
 fn paint(colour: bool, tone: Tone, text: &str) -> String {

@@ -31,7 +31,7 @@ pub(super) fn digest(plan: &Plan) -> Digest {
 
 /// Of the request in its canonical form, and of each host file that it takes text from, in the order of their names.
 pub(super) fn request_digest(request: &Request, facts: &Facts) -> Digest {
-    let mut text = format!("{request:?}");
+    let mut text = crate::request::canonical_json(request);
     for (path, file) in &facts.from {
         if let FileFact::Content(bytes) = file {
             text.push_str(&format!("\n{}", json!([path, Digest::of(bytes)])));
@@ -115,6 +115,7 @@ fn workspace(workspace: &PlannedWorkspace) -> Value {
             "files": seed.files,
             "others": seed.others,
             "bytes": seed.bytes,
+            "listing": seed.listing,
             "left_out": left_out.collect::<Vec<_>>(),
         })
     });

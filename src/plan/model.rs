@@ -119,6 +119,8 @@ pub struct PlannedSeed {
     pub bytes: u64,
     /// What is not carried over, and why. Sorted by path.
     pub left_out: Vec<LeftOut>,
+    /// Of the paths, kinds and sizes that were seen (contents are read only where a step rests on them).
+    pub listing: Digest,
 }
 
 /// Something of the seed that is not carried over.

@@ -289,12 +289,10 @@ fn problem(refusal: &Refusal, file: Option<&str>, place: &Pointer) -> Problem {
         Some(file) => format!("{file}: {refusal}"),
         None => refusal.to_string(),
     };
-    let mut problem = Problem::new(
-        ProblemCode::Patch(refusal.code),
-        place.clone(),
-        text::escape(message),
-    );
-    problem.help = refusal.help.clone();
+    let mut problem = Problem::new(ProblemCode::Patch(refusal.code), place.clone(), message);
+    if let Some(help) = &refusal.help {
+        problem = problem.help(help);
+    }
     for (what, lines) in [
         ("expected", &refusal.expected),
         ("found   ", &refusal.found),

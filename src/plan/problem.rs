@@ -1,5 +1,6 @@
 //! Why a request cannot work here. All reasons at once, in the order of the document.
 
+use super::text::escape;
 use crate::patch::RefusalCode;
 use crate::request::Pointer;
 use std::fmt;
@@ -24,7 +25,7 @@ impl Problem {
         Self {
             code,
             pointer,
-            message: message.into(),
+            message: escape(message.into()),
             help: None,
             notes: Vec::new(),
         }
@@ -32,13 +33,13 @@ impl Problem {
 
     #[must_use]
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(escape(help.into()));
         self
     }
 
     #[must_use]
     pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
-        self.notes.push(note.into());
+        self.notes.push(escape(note.into()));
         self
     }
 }

@@ -11,7 +11,10 @@ const NAMED: usize = 4;
 /// What a step does, in a line.
 pub(super) fn line(plan: &Plan, action: &PlannedAction) -> String {
     match action {
-        PlannedAction::Exec(exec) => escape(&exec.shown),
+        PlannedAction::Exec(exec) => match script(exec).len() {
+            0 => escape(&exec.shown),
+            lines => format!("a shell script of {}", count(lines as u64, "line", "lines")),
+        },
         PlannedAction::Write(write) => count(write.files.len() as u64, "file", "files"),
         PlannedAction::Patch(patch) => {
             let hunks: usize = patch.patch.files.iter().map(|file| file.hunks.len()).sum();
@@ -102,6 +105,7 @@ pub(super) fn details(step: &PlannedStep) -> Vec<(&'static str, String)> {
     let mut expect = Vec::new();
     match &step.action {
         PlannedAction::Exec(exec) => {
+            out.extend(script(exec).into_iter().map(|line| ("|", line)));
             let settings = settings(exec);
             if !settings.is_empty() {
                 out.push(("with", settings.join(" · ")));
@@ -148,6 +152,17 @@ pub(super) fn tag(step: &PlannedStep) -> String {
         (Certainty::Exact, _) => "[exact]".to_owned(),
         (Certainty::Predicted, _) => "[predicted]".to_owned(),
         (Certainty::Unknown, _) => "[known only when it runs]".to_owned(),
+    }
+}
+
+/// The lines of a shell line that has several. Each is shown as one, or a comment could seem to hide the next.
+fn script(exec: &PlannedExec) -> Vec<String> {
+    let is_shell =
+        matches!(exec.argv.as_slice(), [_, _, line] if *line.0 == *exec.shown.as_bytes());
+    let lines = exec.shown.trim_end_matches('\n').split('\n');
+    match is_shell && exec.shown.contains('\n') {
+        true => lines.map(escape).collect(),
+        false => Vec::new(),
     }
 }
 

@@ -101,25 +101,35 @@ pub(crate) fn command_line(argv: &[String]) -> String {
 
 fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c) || !c.is_ascii();
-    if !word.is_empty() && word.chars().all(plain) {
+    if word.contains(is_hidden) {
+        let word = word.replace('\\', "\\\\").replace('\'', "\\'");
+        format!("$'{}'", escape(word))
+    } else if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 
-/// A text in quotes, cut after so many characters.
+/// A text in quotes, cut after so many characters. What is an escape in it cannot be mistaken for text.
 pub(crate) fn excerpt(bytes: &[u8], most: usize) -> String {
-    let text = escape(bytes);
+    let mut safe = Vec::with_capacity(bytes.len());
+    for byte in bytes {
+        if matches!(byte, b'\\' | b'"') {
+            safe.push(b'\\');
+        }
+        safe.push(*byte);
+    }
+    let text = escape(safe);
     match text.char_indices().nth(most) {
         None => format!("\"{text}\""),
-        Some((end, _)) => format!("\"{}\"…", &text[..end]),
+        Some((end, _)) => format!("\"{}…\"", &text[..end]),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, command_line, escape, escape_line, grouped};
+    use super::{bytes, command_line, escape, escape_line, excerpt, grouped};
 
     #[test]
     fn numbers_are_grouped() {
@@ -152,7 +162,11 @@ mod tests {
 
     #[test]
     fn commands_read_as_typed() {
-        let argv = ["printf", "%s\n", "it's", "", "a=b"].map(str::to_owned);
-        assert_eq!(command_line(&argv), "printf '%s\n' 'it'\\''s' '' a=b");
+        let argv = ["printf", r"%s\n", "it's", "", "a=b", "x\n\\n"].map(str::to_owned);
+        assert_eq!(
+            command_line(&argv),
+            r"printf '%s\n' 'it'\''s' '' a=b $'x\n\\n'"
+        );
+        assert_eq!(excerpt(b"a\n\\n\"", 10), r#""a\n\\n\"""#);
     }
 }

@@ -5,7 +5,7 @@ use super::{
     ProblemCode, limits, text,
 };
 use crate::preflight::{EntryKind, EnvironmentFact, ExposeFact, Facts, SeedFact, SeedListing};
-use crate::request::{Environment, MachineChoice, Pointer, Request};
+use crate::request::{Digest, Environment, MachineChoice, Pointer, Request};
 use std::path::{Path, PathBuf};
 
 /// How many unreadable paths are named.
@@ -202,6 +202,7 @@ fn seed(
         others: 0,
         bytes: 0,
         left_out: Vec::new(),
+        listing: listing_digest(listing),
     };
     for entry in &listing.entries {
         let mut leave_out = |reason: &str| {
@@ -223,6 +224,29 @@ fn seed(
         }
     }
     Some(planned)
+}
+
+/// Of what a checkout elsewhere has too: no permission bits but that for running, which the umask leaves alone.
+fn listing_digest(listing: &SeedListing) -> Digest {
+    let mut text = Vec::new();
+    for entry in &listing.entries {
+        let (kind, more) = match &entry.kind {
+            EntryKind::File if entry.mode & 0o100 != 0 => (b'x', &[][..]),
+            EntryKind::File => (b'f', &[][..]),
+            EntryKind::Directory => (b'd', &[][..]),
+            EntryKind::Symlink(target) => (b'l', target.0.as_slice()),
+            EntryKind::Fifo | EntryKind::Socket | EntryKind::Device | EntryKind::Unknown => {
+                continue;
+            }
+        };
+        text.push(kind);
+        text.extend_from_slice(&entry.size.to_le_bytes());
+        for part in [entry.path.0.as_slice(), more] {
+            text.extend_from_slice(part);
+            text.push(0);
+        }
+    }
+    Digest::of(&text)
 }
 
 /// Why a path must not be shown inside, if it must not.

@@ -6,7 +6,7 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 /// One thing that is wrong with a request, whichever stage found it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Finding {
     /// Stable, kebab-case.
     pub code: String,
@@ -61,11 +61,10 @@ impl From<&ReferenceError> for Finding {
             code: error.code.to_string(),
             message: error.message.clone(),
             pointer: error.pointer.clone(),
-            span: None,
             label: error.label.clone(),
             valid_here: error.valid_here.clone(),
             help: error.help.clone(),
-            notes: Vec::new(),
+            ..Self::default()
         }
     }
 }
@@ -76,18 +75,23 @@ impl From<&Problem> for Finding {
             code: problem.code.to_string(),
             message: problem.message.clone(),
             pointer: problem.pointer.clone(),
-            span: None,
-            label: String::new(),
-            valid_here: Vec::new(),
             help: problem.help.clone(),
             notes: problem.notes.clone(),
+            ..Self::default()
         }
     }
 }
 
 impl From<&ParseErrors> for Vec<Finding> {
     fn from(errors: &ParseErrors) -> Self {
-        errors.iter().map(Finding::from).collect()
+        let mut findings = errors.iter().map(Finding::from).collect::<Self>();
+        if let Some(last) = findings.last_mut()
+            && errors.untold() > 0
+        {
+            let more = format!("there are at least {} more mistakes", errors.untold());
+            last.notes.push(more);
+        }
+        findings
     }
 }
 
@@ -233,4 +237,83 @@ fn excerpt(text: &str, span: &Span) -> (String, Span) {
     let shift =
         |at: usize| (at.min(crop_start + shown.len()).max(crop_start)) - crop_start + before.len();
     (format!("{before}{shown}{after}"), shift(start)..shift(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Finding, Style, findings, findings_json};
+    use crate::request::{Document, Pointer, Request, Step, Syntax, parse};
+
+    const TEXT: &str = "pyro = 1\n\n[[step]]\nexport = \"src\"\nto = \"out/main.rs\"\n";
+
+    fn exists() -> Finding {
+        Finding {
+            code: "export-exists".into(),
+            message: "`out/main.rs` exists already on the host".into(),
+            pointer: Pointer::step(0).at("to"),
+            help: Some("add `overwrite = true`, or export to another path".into()),
+            notes: vec!["it has 1204 bytes".into()],
+            ..Finding::default()
+        }
+    }
+
+    #[test]
+    fn a_finding_of_a_later_stage_points_at_its_value() {
+        let (_, document) = parse("a.toml", TEXT.as_bytes(), Syntax::Toml).expect("a request");
+        assert_eq!(
+            exists().render(&document, Style::Plain),
+            "\
+error[export-exists]: `out/main.rs` exists already on the host
+ --> a.toml:5:6
+  |
+5 | to = \"out/main.rs\"
+  |      ^^^^^^^^^^^^^
+  |
+  = note: it has 1204 bytes
+  = help: add `overwrite = true`, or export to another path"
+        );
+        assert_eq!(
+            findings_json(&document, &[exists()]),
+            serde_json::json!([{
+                "code": "export-exists",
+                "message": "`out/main.rs` exists already on the host",
+                "file": "a.toml",
+                "line": 5,
+                "column": 6,
+                "pointer": "/step/0/to",
+                "help": "add `overwrite = true`, or export to another path",
+            }])
+        );
+    }
+
+    #[test]
+    fn colour_changes_nothing_but_colour() {
+        let (_, document) = parse("a.toml", TEXT.as_bytes(), Syntax::Toml).expect("a request");
+        let coloured = findings(&document, &[exists(), exists()], Style::Coloured);
+        let escapes = regex::Regex::new("\u{1b}\\[[0-9;]*m").expect("a pattern");
+        assert!(coloured.contains('\u{1b}'));
+        assert_eq!(
+            escapes
+                .replace_all(&coloured, "")
+                .lines()
+                .map(str::trim_end)
+                .collect::<Vec<_>>(),
+            findings(&document, &[exists(), exists()], Style::Plain)
+                .lines()
+                .collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn what_was_built_is_shown_as_it_would_be_written() {
+        let request = Request::new("host")
+            .step(Step::export("src", "out/main.rs"))
+            .build();
+        let document = Document::of("request", &request.expect("a request"));
+        assert!(
+            exists()
+                .render(&document, Style::Plain)
+                .contains("to = \"out/main.rs\"")
+        );
+    }
 }

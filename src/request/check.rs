@@ -6,7 +6,7 @@ use super::shape::{Key, Kind, Place, Shape, Verb};
 use super::suggest::did_you_mean;
 use super::table::{FAILS, REQUEST, VERBS};
 use super::tree::{Entry, Node, Span, Value};
-use super::{ErrorCode, ParseError, Pointer};
+use super::{ErrorCode, ParseError, ParseErrors, Pointer};
 use std::collections::{BTreeMap, HashMap};
 
 /// Everything that is wrong with `tree`, which was read from `text`.
@@ -113,7 +113,12 @@ pub(crate) struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    /// Adds a mistake and returns it for label, help and list.
+    /// Whether more mistakes were found than will be told.
+    pub(crate) fn is_full(&self) -> bool {
+        self.errors.len() >= ParseErrors::GATHERED
+    }
+
+    /// Adds a mistake; `finish` gives it label, help and list.
     pub(crate) fn wrong(
         &mut self,
         code: ErrorCode,
@@ -122,6 +127,9 @@ impl Checker<'_> {
         message: String,
         finish: impl FnOnce(ParseError) -> ParseError,
     ) {
+        if self.is_full() {
+            return;
+        }
         let error = ParseError::new(code, &at.pointer, span, message);
         self.errors.push(finish(error));
     }
@@ -219,6 +227,9 @@ impl Checker<'_> {
         entry: &Entry,
         at: &At,
     ) {
+        if self.is_full() {
+            return;
+        }
         let mut valid = valid.collect::<Vec<_>>();
         valid.sort_unstable();
         let elsewhere = self.elsewhere(&entry.key, at);
@@ -306,6 +317,9 @@ impl Checker<'_> {
             (Shape::Command, Value::List(items)) => self.argv(items, node, at),
             (Shape::Steps, Value::List(steps)) => {
                 for (index, step) in steps.iter().enumerate() {
+                    if self.is_full() {
+                        break;
+                    }
                     self.step(step, index);
                 }
             }

@@ -18,7 +18,9 @@ impl Checker<'_> {
     pub(crate) fn text(&mut self, kind: Kind, text: &str, span: &Span, at: &At) {
         let substituted;
         let mut text = text;
-        if kind.interpolates(self.interpolate) {
+        // What kind of environment it is must be told without variables; its path may have some.
+        let plain = kind == Kind::Environment && environment(text).is_err();
+        if !plain && kind.interpolates(self.interpolate) {
             match substitute(text, &self.vars) {
                 Ok(result) => substituted = result,
                 Err(dangling) => {
@@ -288,7 +290,8 @@ fn not_empty(text: &str) -> Result<(), Wrong> {
 fn no_nul(text: &str) -> Result<(), Wrong> {
     if text.contains('\0') {
         return Err(Wrong::new(ErrorCode::NulByte, "a NUL byte")
-            .because("has a NUL byte, which no program could receive"));
+            .because("has a NUL byte")
+            .help("no argument, variable or path can hold one; give such bytes in a file or as `stdin`"));
     }
     Ok(())
 }

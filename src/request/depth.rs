@@ -14,12 +14,9 @@ pub(crate) fn check(text: &str, syntax: Syntax) -> Option<ParseError> {
         match bytes[at] {
             b'[' | b'{' => (depth, dots) = (depth + 1, 0),
             b']' | b'}' => (depth, dots) = (depth.saturating_sub(1), 0),
-            b',' | b'=' => dots = 0,
-            b'\n' => {
-                dots = 0;
-            }
+            b',' | b'=' | b'\n' => dots = 0,
             // Each dot of a dotted key is a table.
-            b'.' => dots += 1,
+            b'.' if syntax == Syntax::Toml => dots += 1,
             b'"' => next = string_end(bytes, at, syntax),
             b'\'' if syntax == Syntax::Toml => next = string_end(bytes, at, syntax),
             b'#' if syntax == Syntax::Toml => {
@@ -69,4 +66,36 @@ fn string_end(bytes: &[u8], start: usize, syntax: Syntax) -> usize {
         at += 1;
     }
     bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+    use crate::request::Syntax;
+
+    #[test]
+    fn brackets_in_texts_and_comments_do_not_count() {
+        let deep = "[{".repeat(100);
+        let dots = ".".repeat(100);
+        for text in [
+            format!("a = \"{deep}\\\"{deep}{dots}\""),
+            format!("a = '{deep}\\'"),
+            format!("a = \"\"\"\n{deep} \"\" \\\"\"\" {deep}\n\"\"\"\"\""),
+            format!("a = '''\n{deep} '' {deep}\n''''"),
+            format!("# it's {deep} {dots}\na = 1"),
+            "a.b.c = [1.5, 2.5]\n".repeat(100),
+        ] {
+            assert_eq!(check(&text, Syntax::Toml), None, "{text}");
+            assert!(
+                check(&format!("{text}\n{deep}"), Syntax::Toml).is_some(),
+                "{text}"
+            );
+        }
+        assert_eq!(
+            check(&format!("{{\"a'\": \"{deep}\"}}"), Syntax::Json),
+            None
+        );
+        assert!(check(&format!("{{\"a'\": {deep}}}"), Syntax::Json).is_some());
+        assert!(check(&format!("a{dots}b = 1"), Syntax::Toml).is_some());
+    }
 }

@@ -57,7 +57,8 @@ impl Page {
         self.0.push('\n');
     }
     fn heading(&mut self, heading: &str) {
-        self.line(&format!("\n## {heading}\n"));
+        let gap = if self.0.ends_with("\n\n") { "" } else { "\n" };
+        self.line(&format!("{gap}## {heading}\n"));
     }
     fn place(&mut self, heading: &str, place: &Place) {
         self.heading(heading);
@@ -101,6 +102,10 @@ impl Page {
 fn value(shape: &Shape) -> String {
     match shape {
         Shape::Text(Kind::Signal) => "the name of a signal".to_owned(),
+        Shape::Table(place) if std::ptr::eq(*place, &TEXT_EXPECT) => {
+            "[what is expected of a text](#what-is-expected-of-a-text)".to_owned()
+        }
+        Shape::Expect => "a table of what the verb lists under `expect`".to_owned(),
         Shape::Number(from, i64::MAX) => format!("a whole number from {from}"),
         Shape::Number(from, to) => format!("a whole number from {from} to {to}"),
         Shape::Version
@@ -114,7 +119,6 @@ fn value(shape: &Shape) -> String {
         | Shape::Table(_)
         | Shape::TextOr(..)
         | Shape::Command
-        | Shape::Steps
-        | Shape::Expect => shape.wanted(),
+        | Shape::Steps => shape.wanted(),
     }
 }

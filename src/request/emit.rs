@@ -47,7 +47,7 @@ fn fits(node: &Node) -> bool {
         Value::List(items) => items.iter().all(flat) && data(node).to_string().len() <= WIDE,
         Value::Table(entries) => {
             entries.iter().all(|entry| flat(&entry.node))
-                && data(node).to_string().len() <= WIDE / 2
+                && data(node).to_string().len() <= WIDE * 3 / 4
         }
         Value::Null
         | Value::Flag(_)
@@ -105,5 +105,107 @@ fn json(node: &Node, depth: usize, out: &mut String) {
         | Value::Float(_)
         | Value::Date(_)
         | Value::Text(_) => out.push_str(&data(node).to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{canonical_json, emit};
+    use crate::request::{Request, RequestBuilder, Step, Syntax};
+
+    fn request() -> RequestBuilder {
+        Request::new("dir:rootfs")
+            .name("parser-empty-line")
+            .seed("repo")
+            .step(
+                Step::exec(["python3", "-m", "unittest", "-v"])
+                    .id("reproduce")
+                    .timeout("60s")
+                    .env("A.B", "\"x\"")
+                    .expect_exit(1)
+                    .expect_stderr_contains("IndexError")
+                    .expect_stdout_matches("(\\d+) passed"),
+            )
+            .step(Step::write_files([
+                ("hello.txt", "hi\n"),
+                ("say.py", "def f():\n    return 'x\\n'\n"),
+                ("two.txt", "\"one\"\ntwo\n"),
+            ]))
+            .step(Step::patch_from("fix.patch").base("say.py", format!("sha256:{:064}", 0)))
+    }
+
+    #[test]
+    fn a_request_is_written_as_a_person_would() {
+        let request = request().build().expect("a request");
+        assert_eq!(
+            emit(&request, Syntax::Toml),
+            r#"pyro = 1
+name = "parser-empty-line"
+
+[workspace]
+environment = "dir:rootfs"
+seed = "repo"
+
+[[step]]
+id = "reproduce"
+exec = ["python3", "-m", "unittest", "-v"]
+env."A.B" = '"x"'
+timeout = "1m"
+expect.exit = 1
+expect.stdout.matches = '(\d+) passed'
+expect.stderr.contains = "IndexError"
+
+[[step]]
+write."hello.txt" = "hi\n"
+write."say.py" = """
+def f():
+    return 'x\\n'
+"""
+write."two.txt" = '''
+"one"
+two
+'''
+
+[[step]]
+patch = { from = "fix.patch" }
+base."say.py" = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+"#
+        );
+        let json = emit(&request, Syntax::Json);
+        let (first, _) = json
+            .split_once("    {\n      \"write\"")
+            .expect("a second step");
+        assert_eq!(
+            first,
+            r#"{
+  "pyro": 1,
+  "name": "parser-empty-line",
+  "workspace": { "environment": "dir:rootfs", "seed": "repo" },
+  "step": [
+    {
+      "id": "reproduce",
+      "exec": ["python3", "-m", "unittest", "-v"],
+      "env": { "A.B": "\"x\"" },
+      "timeout": "1m",
+      "expect": {
+        "exit": 1,
+        "stdout": { "matches": "(\\d+) passed" },
+        "stderr": { "contains": "IndexError" }
+      }
+    },
+"#
+        );
+    }
+
+    #[test]
+    fn canonical_json_is_sorted_and_tight() {
+        let request = Request::new("host")
+            .name("x")
+            .step(Step::read("a").id("b"))
+            .build();
+        assert_eq!(
+            canonical_json(&request.expect("a request")),
+            r#"{"name":"x","pyro":1,"step":[{"id":"b","read":"a"}]}"#
+        );
     }
 }

@@ -153,12 +153,15 @@ impl std::error::Error for ParseError {}
 #[derive(Debug, Clone)]
 pub struct ParseErrors {
     errors: Vec<ParseError>,
+    untold: usize,
     document: Box<Document>,
 }
 
 impl ParseErrors {
     /// How many are told; a document of noise would fill the screen otherwise.
     const TOLD: usize = 100;
+    /// How many are gathered before they are sorted: a document of noise has one in each byte.
+    pub(crate) const GATHERED: usize = 200;
 
     /// Sorts them as the reader meets them. `None` where there are none.
     pub(crate) fn from_vec(
@@ -169,9 +172,11 @@ impl ParseErrors {
             return Ok(document);
         }
         errors.sort_by_key(|error| error.span.start);
+        let untold = errors.len().saturating_sub(Self::TOLD);
         errors.truncate(Self::TOLD);
         Err(Self {
             errors,
+            untold,
             document: Box::new(document),
         })
     }
@@ -179,6 +184,10 @@ impl ParseErrors {
     /// The document they were found in.
     pub fn document(&self) -> &Document {
         &self.document
+    }
+    /// How many more there are, at least, than are told.
+    pub fn untold(&self) -> usize {
+        self.untold
     }
     /// The mistakes.
     pub fn iter(&self) -> std::slice::Iter<'_, ParseError> {
@@ -216,3 +225,26 @@ impl fmt::Display for ParseErrors {
 }
 
 impl std::error::Error for ParseErrors {}
+
+#[cfg(test)]
+mod tests {
+    use super::{ErrorCode, ParseErrors};
+    use crate::request::{Syntax, parse};
+
+    #[test]
+    fn a_document_of_noise_does_not_fill_the_screen() {
+        let text = format!("pyro = 1\n{}", "[[step]]\n".repeat(5000));
+        let errors = parse("a.toml", text.as_bytes(), Syntax::Toml).expect_err("no verbs");
+        assert_eq!(errors.as_slice().len(), ParseErrors::TOLD);
+        assert!(errors.untold() > 0);
+    }
+
+    #[test]
+    fn codes_are_words_with_a_meaning() {
+        for code in ErrorCode::ALL {
+            let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            assert!(code.as_str().chars().all(word), "{code}");
+            assert!(code.meaning().ends_with('.'), "{code}");
+        }
+    }
+}

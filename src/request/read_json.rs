@@ -2,30 +2,39 @@
 
 use super::read_toml::duplicate_key;
 use super::tree::{Entry, Node, Span, Value};
-use super::{ErrorCode, ParseError, Pointer};
+use super::{ErrorCode, ParseError, ParseErrors, Pointer};
 use jsonc_parser::ast;
 use jsonc_parser::common::Ranged as _;
 use std::collections::HashMap;
 
 /// The tree, unless the text has no usable one, and what was wrong.
 pub(crate) fn read(text: &str) -> (Option<Node>, Vec<ParseError>) {
-    let syntax = |span: Span, message: String| {
+    let syntax = |span: Span, message: &str, help: Option<&str>| {
         let message = format!("this is not JSON: {message}");
-        let error = ParseError::new(ErrorCode::Syntax, &Pointer::default(), &span, message);
+        let mut error = ParseError::new(ErrorCode::Syntax, &Pointer::default(), &span, message);
+        error.help = help.map(ToOwned::to_owned);
         (None, vec![error])
     };
     // Strict first: the parser that keeps positions takes more than JSON.
     if let Err(error) = serde_json::from_str::<serde_json::Value>(text) {
-        let mut span = error_span(text, &error);
+        let span = error_span(text, &error);
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default();
-        if message.contains("surrogate") {
-            if let Some(escape) = text[..span.end].rfind("\\u") {
-                span = escape..text.len().min(escape + 6);
-            }
-            return syntax(span, "half of a surrogate pair is no character".to_owned());
+        let about_escape = ["surrogate", "hex escape", "code point"];
+        let about_escape = about_escape.iter().any(|words| message.contains(words));
+        if let Some(escape) = half_pair(text, span.end).filter(|_| about_escape) {
+            let help = "write the character itself, or both halves of the pair";
+            return syntax(
+                escape,
+                "half of a surrogate pair is no character",
+                Some(help),
+            );
         }
-        return syntax(span, message.to_owned());
+        let comment = ["//", "/*", "#"]
+            .iter()
+            .any(|mark| text[span.start..].starts_with(mark));
+        let help = comment.then_some("JSON has no comments; TOML has");
+        return syntax(span, message, help);
     }
     let options = jsonc_parser::ParseOptions {
         allow_comments: false,
@@ -52,9 +61,26 @@ pub(crate) fn read(text: &str) -> (Option<Node>, Vec<ParseError>) {
         }
         Err(error) => {
             let range = error.range();
-            syntax(range.start..range.end, error.kind().to_string())
+            syntax(range.start..range.end, &error.kind().to_string(), None)
         }
     }
+}
+
+/// The escape of half a surrogate pair that an error just behind it is about.
+fn half_pair(text: &str, end: usize) -> Option<Span> {
+    const ESCAPE: usize = "\\u0000".len();
+    let start = text[..end]
+        .rfind("\\u")
+        .filter(|start| start + 2 * ESCAPE > end)?;
+    let half = |start: usize| {
+        let digits = text.get(start..start + ESCAPE)?.strip_prefix("\\u")?;
+        let code = u32::from_str_radix(digits, 16).ok()?;
+        (0xd800..0xe000)
+            .contains(&code)
+            .then_some(start..start + ESCAPE)
+    };
+    // The second escape of two may be the one that does not fit the first.
+    half(start).or_else(|| half(start.checked_sub(ESCAPE)?))
 }
 
 /// The character that the error stands at.
@@ -112,9 +138,12 @@ impl Reader<'_> {
             let here = at.at(&key);
             let node = self.node(property.value, &here);
             if let Some(first) = seen.get(&key) {
+                if self.errors.len() >= ParseErrors::GATHERED {
+                    continue;
+                }
                 let first_line = self.text[..*first].matches('\n').count() + 1;
                 self.errors
-                    .push(duplicate_key(&key, &here, &key_span, first_line));
+                    .push(duplicate_key(&key, &here, &key_span, Some(first_line)));
                 continue;
             }
             seen.insert(key.clone(), key_span.start);

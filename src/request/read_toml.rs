@@ -1,7 +1,7 @@
 //! TOML text into the tree.
 
 use super::tree::{Entry, Node, Span, Value};
-use super::{ErrorCode, ParseError, Pointer};
+use super::{ErrorCode, ParseError, ParseErrors, Pointer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -15,11 +15,14 @@ pub(crate) fn read(text: &str) -> (Option<Node>, Vec<ParseError>) {
     let mut usable = true;
     let mut found = Vec::new();
     let mut last_line = None;
-    for error in errors {
+    for error in errors.into_iter().take(ParseErrors::GATHERED) {
         let span = error.span().unwrap_or(0..0);
         let key = text.get(span.clone()).unwrap_or_default();
         if error.message().starts_with("duplicate key") {
-            found.push(duplicate(&tree, text, key, &span));
+            let (error, header) = duplicate(&tree, text, key, &span);
+            found.push(error);
+            // What the parser makes of a table with two headers is not what was meant.
+            usable &= !header;
             continue;
         }
         usable = false;
@@ -73,21 +76,28 @@ fn node(value: &Spanned<DeValue<'_>>, text: &str) -> Node {
     Node { value, span }
 }
 
-/// A key that was set before. The parser tells only where the second one stands.
-fn duplicate(tree: &Node, text: &str, key: &str, span: &Span) -> ParseError {
+/// A key that was set before, and whether it is one of a header. The parser tells only where the second one stands.
+fn duplicate(tree: &Node, text: &str, key: &str, span: &Span) -> (ParseError, bool) {
     let line_start = text[..span.start]
         .rfind('\n')
         .map_or(0, |newline| newline + 1);
-    let line = &text[line_start..span.end];
-    let line = line.trim_start().trim_start_matches('[');
+    let line = text[line_start..span.end].trim_start();
+    let header = line.starts_with('[');
     // `expect.stdout.contains`: the path as this line spells it, else the key alone.
-    let path = path_of(line).or_else(|| path_of(key)).unwrap_or_default();
+    let path = path_of(line.trim_start_matches('['))
+        .or_else(|| path_of(key))
+        .unwrap_or_default();
     let mut best = None;
     first_before(tree, &Pointer::default(), &path, span.start, &mut best);
-    let (pointer, first) = best.unwrap_or_default();
-    let first_line = text[..first].matches('\n').count() + 1;
+    let (pointer, first_line) = match best {
+        Some((pointer, first)) => (pointer, Some(text[..first].matches('\n').count() + 1)),
+        None => (
+            path.iter().fold(Pointer::default(), |at, key| at.at(key)),
+            None,
+        ),
+    };
     let key = path.last().map_or(key, String::as_str);
-    duplicate_key(key, &pointer, span, first_line)
+    (duplicate_key(key, &pointer, span, first_line), header)
 }
 
 /// The same words for both syntaxes.
@@ -95,15 +105,19 @@ pub(crate) fn duplicate_key(
     key: &str,
     pointer: &Pointer,
     span: &Span,
-    first_line: usize,
+    first_line: Option<usize>,
 ) -> ParseError {
+    let label = match first_line {
+        Some(line) => format!("first given on line {line}"),
+        None => "given before".to_owned(),
+    };
     ParseError::new(
         ErrorCode::DuplicateKey,
         pointer,
         span,
         format!("`{key}` is given twice"),
     )
-    .label(format!("first given on line {first_line}"))
+    .label(label)
     .help("keep one of them")
 }
 

@@ -1,11 +1,15 @@
 //! `${...}` in a text: which of them are ours, and what they stand for.
 
+use super::check::brief;
 use super::suggest::did_you_mean;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// The names that `${NAME.` may begin with and that belong to pyro. Only `vars` leads somewhere yet.
 const NAMESPACES: [&str; 4] = ["vars", "env", "matrix", "step"];
+
+/// How many dangling references of one text are told.
+const TOLD: usize = 20;
 
 /// A reference that leads nowhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +49,11 @@ pub(crate) fn substitute(
             continue;
         };
         // A reference is closed in its own line.
-        let line = rest.lines().next().unwrap_or_default();
-        let end = line.find('}').map_or(line.len(), |brace| brace + 1);
+        let end = match rest.find(['}', '\n']) {
+            Some(at) if rest[at..].starts_with('}') => at + 1,
+            Some(at) => at,
+            None => rest.len(),
+        };
         let reference = &rest[..end];
         let name = reference
             .strip_suffix('}')
@@ -57,6 +64,9 @@ pub(crate) fn substitute(
         {
             Some(value) => out.push_str(value),
             None => dangling.push(explain(reference, namespace, name, vars, at..at + end)),
+        }
+        if dangling.len() == TOLD {
+            break;
         }
         rest = &rest[end..];
     }
@@ -99,6 +109,7 @@ fn explain(
     vars: &BTreeMap<String, String>,
     range: Range<usize>,
 ) -> Dangling {
+    let reference = brief(reference);
     let literal = format!("for the text itself, write `${reference}`");
     let (message, label, help) = match name {
         None => (

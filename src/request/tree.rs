@@ -50,15 +50,19 @@ pub(crate) struct Entry {
 }
 
 impl Value {
+    /// Whether this is a whole number beyond what a document can say.
+    pub(crate) fn is_huge(&self) -> bool {
+        let fraction = |c: u8| matches!(c, b'.' | b'e' | b'E' | b'n');
+        matches!(self, Self::Float(raw) if !raw.bytes().any(fraction))
+    }
+
     /// What it is, with its article, for "not {..}".
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Flag(_) => "a boolean",
             Self::Integer(_) => "an integer",
-            Self::Float(raw) if raw.bytes().all(|c| !matches!(c, b'.' | b'e' | b'E' | b'n')) => {
-                "a number that is too large"
-            }
+            Self::Float(_) if self.is_huge() => "a number that is too large",
             Self::Float(_) => "a number with a fraction",
             Self::Date(_) => "a date or time",
             Self::Text(_) => "text",

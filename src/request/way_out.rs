@@ -35,6 +35,12 @@ impl Checker<'_> {
             format!("modes are text: write `\"{digits:0>4}\"`")
         };
         match (kind, &node.value) {
+            (_, value) if value.is_huge() => None,
+            _ if matches!(shape, Shape::Version) => Some("write `1`".to_owned()),
+            _ if matches!(shape, Shape::Command) => Some(
+                "write a list, `[\"ls\", \"-l\"]`, or a line for the shell, `\"ls | wc -l\"`"
+                    .to_owned(),
+            ),
             (_, Value::Null) => Some("leave the key out".into()),
             (_, Value::Date(raw)) => {
                 Some(format!("there are no dates here: write text, `\"{raw}\"`"))
@@ -64,9 +70,7 @@ impl Checker<'_> {
             ) => None,
             (Some(_), Value::Integer(number)) => Some(format!("write `\"{number}\"`")),
             (Some(_), Value::Flag(flag)) => Some(format!("write `\"{flag}\"`")),
-            (_, Value::Text(text))
-                if matches!(shape, Shape::Flag | Shape::Number(..) | Shape::Version) =>
-            {
+            (_, Value::Text(text)) if unquoted(shape) => {
                 Some(format!("write `{}` without quotes", brief(text)))
                     .filter(|_| text.parse::<i64>().is_ok() || text.parse::<bool>().is_ok())
             }
@@ -102,4 +106,22 @@ fn in_millis(raw: &str) -> String {
     let seconds = raw.parse::<f64>().ok().filter(|s| *s > 0.0 && *s < 1e9);
     let shown = seconds.map(|seconds| format!("{:.0}ms", seconds * 1000.0));
     shown.unwrap_or_else(|| "1500ms".to_owned())
+}
+
+/// Whether values of the shape are words and numbers without quotes.
+fn unquoted(shape: &Shape) -> bool {
+    match shape {
+        Shape::Version | Shape::Flag | Shape::Number(..) => true,
+        Shape::OneOrMore(of) => unquoted(of),
+        Shape::Text(_)
+        | Shape::List(_)
+        | Shape::Some(_)
+        | Shape::Map(..)
+        | Shape::SomeMap(..)
+        | Shape::Table(_)
+        | Shape::TextOr(..)
+        | Shape::Command
+        | Shape::Steps
+        | Shape::Expect => false,
+    }
 }

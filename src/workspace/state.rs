@@ -75,29 +75,31 @@ pub struct Swept {
 }
 
 impl StateDir {
-    /// Opens the state directory, making it where it is missing: `given`, else `PYRO_STATE_DIR`, else
-    /// `/var/lib/pyro` for root, else `$XDG_STATE_HOME/pyro`, else `~/.local/state/pyro`.
+    /// Where the state directory is: `given`, else `PYRO_STATE_DIR`, else `/var/lib/pyro` for root, else
+    /// `$XDG_STATE_HOME/pyro`, else `~/.local/state/pyro`.
+    ///
+    /// # Errors
+    /// Where there is no place for it.
+    pub fn place(given: Option<&Path>) -> Result<PathBuf, StateError> {
+        let from_env =
+            |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        match given.map(Path::to_owned).or_else(|| from_env("PYRO_STATE_DIR")) {
+            Some(path) => std::path::absolute(&path).map_err(io_error("resolve", &path)),
+            None if rustix::process::geteuid().is_root() => Ok(PathBuf::from("/var/lib/pyro")),
+            None => from_env("XDG_STATE_HOME")
+                .or_else(|| from_env("HOME").map(|home| home.join(".local/state")))
+                .map(|folder| folder.join("pyro"))
+                .ok_or(StateError::NoPlace),
+        }
+    }
+
+    /// Opens the state directory at its [place](Self::place), making it where it is missing.
     ///
     /// # Errors
     /// Where there is no place for it, or it belongs to another user.
     pub fn open(given: Option<&Path>) -> Result<Self, StateError> {
         let user = rustix::process::geteuid();
-        let from_env = |name| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
-        let path = match given
-            .map(Path::to_owned)
-            .or_else(|| from_env("PYRO_STATE_DIR"))
-        {
-            Some(path) => std::path::absolute(&path).map_err(io_error("resolve", &path))?,
-            None if user.is_root() => PathBuf::from("/var/lib/pyro"),
-            None => from_env("XDG_STATE_HOME")
-                .or_else(|| from_env("HOME").map(|home| home.join(".local/state")))
-                .ok_or(StateError::NoPlace)?
-                .join("pyro"),
-        };
+        let path = Self::place(given)?;
         make_dir(&path)?;
         let owner = fs::metadata(&path)
             .map_err(io_error("look at", &path))?

@@ -1,6 +1,7 @@
 //! Integration tests, in one binary: the way a reader would check.
 
 mod docs;
+mod every_key;
 mod layers;
 mod parse;
 mod plan;

@@ -7,7 +7,8 @@
 use super::list::line;
 use super::walk::{self, Depth, Found};
 use super::{World, agent_failure};
-use crate::serve::port::{Output, Port};
+use crate::serve::port::Port;
+use crate::serve::streams::{Output, Stoppable};
 use crate::tree;
 use pyro_protocol::Bytes;
 use pyro_protocol::manifest::Entry;
@@ -35,10 +36,10 @@ pub(super) fn tree(world: &World, port: &Port) -> Result<Reply, Failure> {
             sink.put(&gone.path, Some(before(gone)), None)?;
         }
         match old.next_if(|entry| entry.path == found.path) {
-            None => sink.put(found.path, None, Some(after(world, found))),
+            None => sink.put(found.path, None, Some(after(world, port, found))),
             Some(entry) if is_untouched(entry, found, trusted) => Ok(()),
             Some(entry) => {
-                let (before, after) = (before(entry), after(world, found));
+                let (before, after) = (before(entry), after(world, port, found));
                 // The baseline knows a link's target by its digest only.
                 if before
                     == (Version {
@@ -117,10 +118,12 @@ fn before(entry: &Entry) -> Version {
 }
 
 /// What is there now. A file that cannot be read has no digest, which differs from any.
-fn after(world: &World, found: &Found<'_>) -> Version {
+fn after(world: &World, port: &Port, found: &Found<'_>) -> Version {
     let (size, sha256) = match found.kind {
         Kind::File => {
-            match walk::open_found(&world.tree, found).map(|mut file| tree::hash(&mut file)) {
+            match walk::open_found(&world.tree, found)
+                .map(|file| tree::hash(&mut Stoppable::new(port, file)))
+            {
                 Some(Ok((size, sha256))) => (size, Some(sha256)),
                 Some(Err(_)) | None => (tree::size(found.stat), None),
             }

@@ -9,22 +9,19 @@
 use super::family::Family;
 use super::reap::{Ended, reap};
 use super::spool::Spool;
-use super::{World, agent_failure};
+use super::{World, agent_failure, program};
 use crate::serve::port::Port;
-use crate::spawn::{Child, Process, Program, SpawnError, Spawner};
+use crate::spawn::{Child, Process, SpawnError, Spawner};
 use crate::tree::refusal;
 use pyro_protocol::frame::{STREAM_ERRORS, STREAM_OUTPUT};
 use pyro_protocol::message::{ExecEnd, ExecReport, ExecRun, Failure, FailureCode};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Signal;
-use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Where the tree is, as programs see it.
-const WORKSPACE: &[u8] = b"/workspace";
 /// From TERM to KILL for a cancelled call.
 const CANCEL_GRACE: Duration = Duration::from_millis(200);
 /// Pipes that background processes hold are left alone after this long without output.
@@ -75,45 +72,6 @@ pub(crate) enum Start {
     Over(ExecReport),
 }
 
-/// Turns the op into a program.
-///
-/// # Errors
-/// Where it holds what no program can be given.
-fn program(op: &ExecRun) -> Result<Program, Failure> {
-    let bad = |what: &str| refusal(FailureCode::BadRequest, format!("run a program: {what}"));
-    let text = |bytes: Vec<u8>, what: &str| {
-        CString::new(bytes).map_err(|_| bad(&format!("there is a NUL byte in {what}")))
-    };
-    if op.argv.first().is_none_or(|name| name.is_empty()) {
-        return Err(bad("there is no program name"));
-    }
-    if op.timeout_ms == 0 {
-        return Err(bad("the timeout is 0"));
-    }
-    let argv = op
-        .argv
-        .iter()
-        .map(|arg| text(arg.to_vec(), "an argument"))
-        .collect::<Result<_, _>>()?;
-    let variable = |(name, value): &(pyro_protocol::Bytes, pyro_protocol::Bytes)| {
-        if name.is_empty() || name.contains(&b'=') {
-            return Err(bad("a variable has no name, or `=` in its name"));
-        }
-        text([name, &b"="[..], value].concat(), "a variable")
-    };
-    let env = op.env.iter().map(variable).collect::<Result<_, _>>()?;
-    let cwd = match op.cwd.first() {
-        Some(b'/') => op.cwd.to_vec(),
-        Some(_) => [WORKSPACE, b"/", &op.cwd].concat(),
-        None => WORKSPACE.to_vec(),
-    };
-    Ok(Program {
-        argv,
-        env,
-        cwd: text(cwd, "the working directory")?,
-    })
-}
-
 impl Exec {
     /// Starts a program.
     ///
@@ -127,7 +85,7 @@ impl Exec {
         before: &[Process],
         alone: bool,
     ) -> Result<Start, Failure> {
-        let program = program(op)?;
+        let program = program::from(op)?;
         let failed = |error: std::io::Error| agent_failure("run a program", &error);
         let kernel = |errno: Errno| failed(errno.into());
         let (out, theirs_out) =
@@ -248,6 +206,13 @@ impl Exec {
     fn set_ended(&mut self, ended: Ended) {
         self.ran = self.started.elapsed();
         self.ended = Some(ended);
+        // Perhaps it was the last one.
+        match &mut self.phase {
+            Phase::Ending { look_at, .. } | Phase::Killing { look_at, .. } => {
+                *look_at = self.started
+            }
+            Phase::Running | Phase::Draining { .. } | Phase::Sending => {}
+        }
     }
 
     /// Takes output from a pipe.
@@ -338,7 +303,7 @@ impl Exec {
                     since: now,
                     look_at: now,
                 };
-            } else if look_at <= now || self.ended.is_some() {
+            } else if look_at <= now {
                 let left = spawner
                     .processes()
                     .map_or(1, |all| self.family.members(&all).len());
@@ -353,7 +318,7 @@ impl Exec {
             }
         }
         if let Phase::Killing { since, look_at } = self.phase
-            && (look_at <= now || self.ended.is_some())
+            && look_at <= now
         {
             let left = self.family.kill(spawner);
             if self.ended.is_none() {

@@ -2,7 +2,8 @@
 
 use super::walk::{self, Depth};
 use super::{World, stat};
-use crate::serve::port::{Output, Port};
+use crate::serve::port::Port;
+use crate::serve::streams::Output;
 use crate::tree::{self, Links, kernel, refusal};
 use pyro_protocol::message::{Failure, FailureCode, Kind, Records, Reply, TreeList};
 use rustix::fs::OFlags;

@@ -2,7 +2,8 @@
 
 use super::World;
 use super::walk::{self, Depth, LeftOut};
-use crate::serve::port::{Output, Port};
+use crate::serve::port::Port;
+use crate::serve::streams::{Output, Stoppable};
 use crate::tree;
 use pyro_protocol::manifest::{Entry, Manifest};
 use pyro_protocol::message::{Failure, Kind, Records, Reply};
@@ -45,7 +46,9 @@ pub(super) fn tree(world: &World, port: &Port) -> Result<Reply, Failure> {
                 )
             }
             Kind::File => {
-                match walk::open_found(&world.tree, found).map(|mut file| tree::hash(&mut file)) {
+                match walk::open_found(&world.tree, found)
+                    .map(|file| tree::hash(&mut Stoppable::new(port, file)))
+                {
                     Some(Ok(found)) => found,
                     Some(Err(_)) | None => {
                         left_out.add(found.path);

@@ -5,10 +5,11 @@
 //! all it holds; one that is there already is merged, and keeps its mode. Files and links replace files and links;
 //! a file never replaces a directory, nor a directory a file.
 
-use super::journal::{self, Journal};
+use super::journal::Journal;
 use super::walk::LeftOut;
-use super::{World, agent_failure};
-use crate::serve::port::{Input, Port};
+use super::{World, agent_failure, merge};
+use crate::serve::port::Port;
+use crate::serve::streams::Input;
 use crate::tree::{self, Links, failure, kernel, refusal};
 use pyro_protocol::frame::CHUNK;
 use pyro_protocol::message::{Failure, FailureCode, Kind, Records, Reply, TarIn};
@@ -16,7 +17,7 @@ use rustix::fs::{self, AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Read, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use tar::{Archive, Header, PaxExtensions};
 
 /// Entries that one archive may have.
@@ -53,7 +54,7 @@ pub(super) fn unpack(world: &World, port: &Port, op: &TarIn) -> Result<Reply, Fa
         left_out: LeftOut::default(),
     };
     unpacker.all()?;
-    merge(&mut journal, world, port, &unpacker.root, &to)?;
+    merge::into_tree(&mut journal, world, port, &unpacker.root, &to)?;
     journal.keep();
     let Unpacker {
         records, left_out, ..
@@ -369,65 +370,5 @@ fn make_way(parent: &OwnedFd, name: &[u8], path: &[u8]) -> Result<(), Failure> {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(Errno::ISDIR | Errno::PERM) => Err(bad("a file in the place of a directory", path)),
         Err(errno) => Err(kernel(errno, "unpack", path)),
-    }
-}
-
-/// Moves what was unpacked into the tree.
-fn merge(
-    journal: &mut Journal<'_>,
-    world: &World,
-    port: &Port,
-    root: &OwnedFd,
-    to: &[u8],
-) -> Result<(), Failure> {
-    // Also where the archive is empty: the directory is there afterwards.
-    drop(
-        journal
-            .parent(to)
-            .map_err(|errno| kernel(errno, "unpack", to))?,
-    );
-    let mut waiting = vec![Vec::new()];
-    while let Some(folder) = waiting.pop() {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-        let from = tree::open(root, &folder, flags, Links::Refuse)
-            .map_err(|errno| kernel(errno, "unpack", &folder))?;
-        let mut names =
-            journal::names(from.as_fd()).map_err(|errno| kernel(errno, "unpack", &folder))?;
-        names.sort_unstable();
-        for name in names {
-            port.check()?;
-            let inner = join(&folder, &name);
-            let path = join(to, &inner);
-            let doing = |errno| kernel(errno, "unpack", &path);
-            let new =
-                fs::statat(&from, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW).map_err(doing)?;
-            let old = match tree::look(&world.tree, &path, Links::Refuse) {
-                Err(Errno::NOENT) => {
-                    journal.place(from.as_fd(), &name, &path).map_err(doing)?;
-                    continue;
-                }
-                done => done.map_err(doing)?,
-            };
-            match (tree::kind(&new), tree::kind(&old)) {
-                (Kind::Directory, Kind::Directory) => waiting.push(inner),
-                (Kind::File | Kind::Symlink, Kind::File | Kind::Symlink) => {
-                    journal
-                        .exchange(from.as_fd(), &name, &path)
-                        .map_err(doing)?;
-                }
-                (Kind::Directory | Kind::File | Kind::Symlink | Kind::Other, _) => {
-                    let message = "unpack: what is there is of another kind";
-                    return Err(failure(FailureCode::WrongKind, message, &path));
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
-    match folder {
-        b"" => name.to_vec(),
-        folder => [folder, b"/", name].concat(),
     }
 }

@@ -5,7 +5,8 @@
 
 use super::walk::{self, Depth, Found, LeftOut};
 use super::{World, agent_failure, stat};
-use crate::serve::port::{Output, Port};
+use crate::serve::port::Port;
+use crate::serve::streams::Output;
 use crate::tree::{self, Links, kernel};
 use pyro_protocol::message::{Failure, Kind, Records, Reply, TarOut};
 use rustix::fs::{self, OFlags};

@@ -10,7 +10,8 @@
 
 use super::World;
 use super::journal::Journal;
-use crate::serve::port::{Input, Port};
+use crate::serve::port::Port;
+use crate::serve::streams::{Input, Stoppable};
 use crate::tree::{self, Links, failure, hex, kernel, refusal};
 use pyro_protocol::Bytes;
 use pyro_protocol::frame::{CHUNK, MAX_HEADER};
@@ -63,7 +64,7 @@ pub(super) fn files(world: &World, port: &Port, op: FilesWrite) -> Result<Reply,
     for entry in &mut entries {
         port.check()?;
         let gone = is_under(&removed, &entry.path);
-        preflight(world, entry, gone)?;
+        preflight(world, port, entry, gone)?;
     }
     let mut journal =
         Journal::new(world).map_err(|errno| kernel(errno, "prepare a write set", b""))?;
@@ -72,15 +73,15 @@ pub(super) fn files(world: &World, port: &Port, op: FilesWrite) -> Result<Reply,
     let is_file = |entry: &&Entry| matches!(entry.action, WriteAction::File { .. });
     for entry in entries.iter().filter(|entry| !is_file(entry)) {
         port.check()?;
-        remove(&mut journal, entry)?;
+        remove(port, &mut journal, entry)?;
     }
     for entry in entries.iter().filter(is_file) {
         port.check()?;
-        put(&mut journal, entry)?;
+        put(port, &mut journal, entry)?;
     }
     let mut written = Vec::with_capacity(entries.len());
     for entry in &entries {
-        written.push(read_back(world, entry)?);
+        written.push(read_back(world, port, entry)?);
     }
     journal.keep();
     Ok(Reply::Written(written))
@@ -161,7 +162,12 @@ fn is_under(removed: &HashSet<Vec<u8>>, mut path: &[u8]) -> bool {
 }
 
 /// Compares one path with what the set expects.
-fn preflight(world: &World, entry: &mut Entry, under_removed: bool) -> Result<(), Failure> {
+fn preflight(
+    world: &World,
+    port: &Port,
+    entry: &mut Entry,
+    under_removed: bool,
+) -> Result<(), Failure> {
     let path = entry.path.as_slice();
     let stat = if under_removed {
         None
@@ -195,7 +201,7 @@ fn preflight(world: &World, entry: &mut Entry, under_removed: bool) -> Result<()
     let digest = match tree::kind(&stat) {
         Kind::File => {
             let (file, _) = tree::open_file(&world.tree, path, Links::Refuse)?;
-            Some(digest_of(&file, path)?)
+            Some(digest_of(port, &file, path)?)
         }
         Kind::Directory | Kind::Symlink | Kind::Other => None,
     };
@@ -217,11 +223,13 @@ fn conflict(what: &str, path: &[u8]) -> Failure {
 }
 
 /// Size, mode and contents of an open file.
-fn digest_of(mut file: &File, path: &[u8]) -> Result<FileDigest, Failure> {
+fn digest_of(port: &Port, file: &File, path: &[u8]) -> Result<FileDigest, Failure> {
     let stat = fs::fstat(file).map_err(|errno| kernel(errno, "read", path))?;
-    let (size, sha256) = tree::hash(&mut file).map_err(|error| Failure {
-        path: Some(Bytes::from(path)),
-        ..super::agent_failure("read", &error)
+    let (size, sha256) = tree::hash(&mut Stoppable::new(port, file)).map_err(|error| {
+        port.check().err().unwrap_or_else(|| Failure {
+            path: Some(Bytes::from(path)),
+            ..super::agent_failure("read", &error)
+        })
     })?;
     Ok(FileDigest {
         size,
@@ -290,15 +298,15 @@ fn receive(
     Ok(())
 }
 
-fn remove(journal: &mut Journal<'_>, entry: &Entry) -> Result<(), Failure> {
+fn remove(port: &Port, journal: &mut Journal<'_>, entry: &Entry) -> Result<(), Failure> {
     let path = entry.path.as_slice();
     let old = journal
         .take(path)
         .map_err(|errno| kernel(errno, "remove", path))?;
-    verify(journal, entry, &old)
+    verify(port, journal, entry, &old)
 }
 
-fn put(journal: &mut Journal<'_>, entry: &Entry) -> Result<(), Failure> {
+fn put(port: &Port, journal: &mut Journal<'_>, entry: &Entry) -> Result<(), Failure> {
     let path = entry.path.as_slice();
     let staged = entry.staged.as_bytes();
     let corner = journal
@@ -320,11 +328,11 @@ fn put(journal: &mut Journal<'_>, entry: &Entry) -> Result<(), Failure> {
             Errno::NOENT => conflict("the file is gone, other", path),
             other => kernel(other, "write", path),
         })?;
-    verify(journal, entry, &old)
+    verify(port, journal, entry, &old)
 }
 
 /// What was taken from the tree must be what the preflight saw; it may have been changed since.
-fn verify(journal: &Journal<'_>, entry: &Entry, old: &str) -> Result<(), Failure> {
+fn verify(port: &Port, journal: &Journal<'_>, entry: &Entry, old: &str) -> Result<(), Failure> {
     let path = entry.path.as_slice();
     let doing = |errno| kernel(errno, "write", path);
     let now = fs::statat(journal.corner(), old, AtFlags::SYMLINK_NOFOLLOW).map_err(doing)?;
@@ -342,18 +350,18 @@ fn verify(journal: &Journal<'_>, entry: &Entry, old: &str) -> Result<(), Failure
     };
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(fs::openat(journal.corner(), old, flags, Mode::empty()).map_err(doing)?);
-    if digest_of(&file, path)?.sha256 == digest.sha256 {
+    if digest_of(port, &file, path)?.sha256 == digest.sha256 {
         return Ok(());
     }
     Err(conflict("the file has other contents", path))
 }
 
-fn read_back(world: &World, entry: &Entry) -> Result<Written, Failure> {
+fn read_back(world: &World, port: &Port, entry: &Entry) -> Result<Written, Failure> {
     let after = match entry.action {
         WriteAction::Remove => None,
         WriteAction::File { .. } => {
             let (file, _) = tree::open_file(&world.tree, &entry.path, Links::Refuse)?;
-            Some(digest_of(&file, &entry.path)?)
+            Some(digest_of(port, &file, &entry.path)?)
         }
     };
     Ok(Written {

@@ -207,7 +207,7 @@ impl Sandbox {
     fn enter(&self, prepared: &Prepared<'_>) -> Result<(), Refused> {
         let io = |step: Step| move |error: io::Error| (step, super::mounts::errno(error));
         let raw = |step: Step| move |error: Errno| (step, error);
-        sys::reset_signals();
+        sys::reset_broken_pipe();
         self.namespaces.enter().map_err(raw(Step::Enter))?;
         take_root_ids(self.ids).map_err(raw(Step::Ids))?;
         rustix::process::setsid().map_err(raw(Step::Ids))?;

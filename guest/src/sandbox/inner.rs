@@ -84,7 +84,6 @@ fn become_init(
     become_root(boot.ids).at(BootStep::IdMap, "become root of the inner namespace")?;
     rustix::system::sethostname(boot.hostname.as_bytes()).at(step, "set the host name")?;
     build(boot, tree)?;
-    let _ = rustix::process::setsid();
     sys::ignore_children();
     limits.apply().at(BootStep::Rlimits, "set init's limits")?;
     // The agent opens the namespaces now.
@@ -103,7 +102,7 @@ fn build(boot: &Boot, tree: &Tree) -> Result<(), BootFailure> {
     let step = BootStep::InnerMounts;
     // Everything in the copied mount namespace is locked together; a copy of the tree is ours to pivot into.
     let inner = mounts::handle(CWD, c"inner").at(step, "open the tree")?;
-    let root = mounts::bind(inner.as_fd(), c"", 0, true).at(step, "copy the tree")?;
+    let root = mounts::copy(&inner, true).at(step, "copy the tree")?;
     mounts::attach(&root, &inner).at(step, "attach the copy")?;
     let tree = Tree {
         root,
@@ -157,14 +156,18 @@ fn proc(tree: &Tree) -> Result<(), BootFailure> {
 }
 
 fn mask(place: &OwnedFd, null: &OwnedFd, nothing: &mut Option<OwnedFd>) -> rustix::io::Result<()> {
-    let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(place)?.st_mode);
-    if !kind.is_dir() {
-        return mounts::attach(mounts::bind(null.as_fd(), c"", 0, false)?, place);
+    let mode = rustix::fs::fstat(place)?.st_mode;
+    if mode & 0o007 == 0 {
+        // Closed to all but the host's root, whose id nobody has here: a mask would cover nothing, and takes time.
+        return Ok(());
+    }
+    if !rustix::fs::FileType::from_raw_mode(mode).is_dir() {
+        return mounts::attach(mounts::copy(null, false)?, place);
     }
     let empty = match nothing.take() {
         // Attached already: what is empty may be seen in several places.
         Some(empty) => {
-            let copy = mounts::bind(empty.as_fd(), c"", 0, false)?;
+            let copy = mounts::copy(&empty, false)?;
             *nothing = Some(empty);
             copy
         }

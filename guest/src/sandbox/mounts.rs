@@ -39,6 +39,17 @@ pub(crate) fn bind(
     Ok(tree)
 }
 
+/// A detached copy of one of our own mounts (private already), with all below it where asked.
+pub(crate) fn copy(mount: impl AsFd, recursive: bool) -> Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    rustix::mount::open_tree(mount, c"", flags)
+}
+
 /// A new file system, detached.
 pub(crate) fn new(
     kind: &str,
@@ -107,6 +118,17 @@ pub(crate) struct Tree {
 impl Tree {
     /// The directory at `path` (relative), made with its parents where missing.
     pub(crate) fn directory(&self, path: &Path, mode: u32) -> Result<OwnedFd> {
+        // Most are there already, and one call finds them; the rest is made step by step.
+        if !path.as_os_str().is_empty()
+            && let Ok(found) = open(
+                &self.root,
+                path,
+                OFlags::PATH | OFlags::DIRECTORY,
+                ResolveFlags::BENEATH,
+            )
+        {
+            return Ok(found);
+        }
         let mut at = rustix::io::fcntl_dupfd_cloexec(&self.root, 3)?;
         let mut rest = path.components().peekable();
         while let Some(component) = rest.next() {

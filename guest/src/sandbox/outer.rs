@@ -104,7 +104,6 @@ fn build(boot: &Boot, sources: Option<Sources>) -> Result<Built, BootFailure> {
     // Programs have no capability over the network namespace, which is the agent's: low ports are for everybody.
     std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
         .at(BootStep::Loopback, "open the low ports")?;
-    let _ = rustix::process::setsid();
     let score = std::fs::OpenOptions::new()
         .write(true)
         .open("/proc/self/oom_score_adj")

@@ -36,10 +36,9 @@ const SYSTEM: [&str; 9] = [
 ];
 
 /// Shown from the host's /etc, where everybody may read it. The rest is made up, see `system`.
-const ETC: [&str; 13] = [
+const ETC: [&str; 16] = [
     "ssl",
     "ca-certificates",
-    "ca-certificates.conf",
     "pki",
     "crypto-policies",
     "alternatives",
@@ -49,7 +48,12 @@ const ETC: [&str; 13] = [
     "os-release",
     "services",
     "protocols",
-    "mime.types",
+    // Java keeps its whole configuration here, behind links from /usr.
+    "java",
+    "java-11-openjdk",
+    "java-17-openjdk",
+    "java-21-openjdk",
+    "java-25-openjdk",
 ];
 
 /// Device nodes that are shown: their permissions on the host are 0666 everywhere.
@@ -143,12 +147,6 @@ fn host_parts() -> Result<Vec<Part>, BootFailure> {
     let etc = Path::new("etc");
     for name in ETC {
         part(&etc.join(name), &mut parts)?;
-    }
-    // Java keeps its whole configuration here, behind links from /usr.
-    for entry in fs::read_dir("/etc").into_iter().flatten().flatten() {
-        if entry.file_name().as_bytes().starts_with(b"java-") {
-            part(&etc.join(entry.file_name()), &mut parts)?;
-        }
     }
     Ok(parts)
 }

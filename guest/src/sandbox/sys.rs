@@ -182,15 +182,26 @@ pub(crate) fn install_filter(filter: &[libc::sock_filter]) -> io::Result<()> {
     .map(drop)
 }
 
-/// Gives every signal its default meaning and blocks none: execve keeps what is ignored or blocked.
+/// Gives every signal its default meaning and blocks none, but for SIGPIPE, which Rust ignores: execve keeps what is
+/// ignored or blocked, and whoever started the host may have done either.
 pub(crate) fn reset_signals() {
     // SAFETY: a zeroed `sigaction` says SIG_DFL and an empty mask; numbers that are refused (KILL, STOP) change
-    // nothing. Both calls are async-signal-safe.
+    // nothing.
     unsafe {
         let action: libc::sigaction = std::mem::zeroed();
-        for signal in 1..=64 {
+        for signal in (1..=64).filter(|signal| *signal != libc::SIGPIPE) {
             libc::sigaction(signal, &raw const action, null_mut());
         }
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const action.sa_mask, null_mut());
+    }
+}
+
+/// The rest of it, for a program.
+pub(crate) fn reset_broken_pipe() {
+    // SAFETY: as above; both calls are async-signal-safe.
+    unsafe {
+        let action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGPIPE, &raw const action, null_mut());
         libc::sigprocmask(libc::SIG_SETMASK, &raw const action.sa_mask, null_mut());
     }
 }

@@ -13,12 +13,13 @@ use super::sources::{Part, Sources, System};
 use super::sys::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use pyro_protocol::boot::{Boot, BootFailure, BootStep};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 /// Who is who inside; the host's own accounts are none of the sandbox's business.
-const ETC: [(&str, &str); 6] = [
+const ETC: [(&str, &str); 5] = [
     (
         "passwd",
         "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\nbin:x:2:2:bin:/bin:/usr/sbin/nologin\nman:x:6:12:man:/var/cache/man:/usr/sbin/nologin\nwww-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
@@ -31,31 +32,27 @@ const ETC: [(&str, &str); 6] = [
         "nsswitch.conf",
         "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n",
     ),
-    // The seed belongs to root here and to somebody else on the host: git must not mind, and commits need an author.
-    (
-        "gitconfig",
-        "[safe]\n\tdirectory = *\n[user]\n\tname = pyro\n\temail = pyro@localhost\n[init]\n\tdefaultBranch = main\n",
-    ),
     ("host.conf", "multi on\n"),
     ("shells", "/bin/sh\n/bin/bash\n"),
 ];
 
+/// The seed belongs to root here and to somebody else on the host: git must not mind, and commits need an author.
+const GITCONFIG: &str = "[safe]\n\tdirectory = *\n[user]\n\tname = pyro\n\temail = pyro@localhost\n[init]\n\tdefaultBranch = main\n";
+
 /// The places that are kept in scratch: name there, place in the tree, mode.
-const SCRATCH_HOST: [(&str, &str, u32); 8] = [
+const SCRATCH_HOST: [(&str, &str, u32); 5] = [
     ("tmp", "tmp", 0o1777),
     ("run", "run", 0o755),
     ("root", "root", 0o700),
     ("shm", "dev/shm", 0o1777),
-    ("var-tmp", "var/tmp", 0o1777),
-    ("var-lib", "var/lib", 0o755),
-    ("var-cache", "var/cache", 0o755),
-    ("var-log", "var/log", 0o755),
+    ("var", "var", 0o755),
 ];
-/// The same with an image: it has its own /var and /root.
-const SCRATCH_DIR: [(&str, &str, u32); 3] = [
+/// The same with an image, which has its own /var and /root (the last only where that is not root's inside).
+const SCRATCH_DIR: [(&str, &str, u32); 4] = [
     ("tmp", "tmp", 0o1777),
     ("run", "run", 0o755),
     ("shm", "dev/shm", 0o1777),
+    ("root", "root", 0o700),
 ];
 
 /// Links in /dev, which every program expects.
@@ -94,7 +91,13 @@ pub(crate) fn build(
         System::Dir(lower) => (image(&lower, boot, state, place, owner, &mut notes)?, false),
     };
     dev(&tree, devices)?;
-    let places: &[_] = if is_host { &SCRATCH_HOST } else { &SCRATCH_DIR };
+    let places: &[_] = if is_host {
+        &SCRATCH_HOST
+    } else if home_is_roots(&tree).at(step, "look at the image's /root")? {
+        &SCRATCH_DIR[..3]
+    } else {
+        &SCRATCH_DIR
+    };
     scratch(&tree, boot, places)?;
     let work = mounts::bind(
         state.as_fd(),
@@ -111,9 +114,25 @@ pub(crate) fn build(
             format!("expose /{}: make a place for it", path.display()),
         )?;
     }
+    match named(&tree, boot) {
+        // An image of somebody whose ids are not mapped: what it has is shown, and nothing can be added there.
+        Err(Errno::ACCESS | Errno::PERM | Errno::OVERFLOW) if !is_host => {
+            notes.push("the image's /etc belongs to somebody else: it is shown as it is".to_owned())
+        }
+        written => written.at(step, "write /etc/hosts and others")?,
+    }
     if is_host {
-        for folder in ["proc", "home", "mnt", "srv"] {
-            tree.directory(Path::new(folder), 0o755)
+        for (folder, mode) in [
+            ("proc", 0o755),
+            ("home", 0o755),
+            ("mnt", 0o755),
+            ("srv", 0o755),
+            ("var/tmp", 0o1777),
+            ("var/lib", 0o755),
+            ("var/cache", 0o755),
+            ("var/log", 0o755),
+        ] {
+            tree.directory(Path::new(folder), mode)
                 .at(step, format!("make /{folder}"))?;
         }
         mounts::restrict(&tree.root, MOUNT_ATTR_RDONLY).at(step, "make the root read-only")?;
@@ -174,8 +193,12 @@ fn host(parts: Vec<Part>, boot: &Boot, place: &OwnedFd, owner: u32) -> Result<Tr
         Path::new("/usr/share/zoneinfo/Etc/UTC"),
     )
     .at(step, "link /etc/localtime")?;
-    named(&tree, boot).at(step, "write /etc/hosts, /etc/hostname and /etc/resolv.conf")?;
     Ok(tree)
+}
+
+fn home_is_roots(tree: &Tree) -> rustix::io::Result<bool> {
+    let home = tree.directory(Path::new("root"), 0o700)?;
+    Ok(rustix::fs::fstat(home)?.st_uid == tree.owner)
 }
 
 /// What names this machine; an image that has its own keeps it.
@@ -187,7 +210,10 @@ fn named(tree: &Tree, boot: &Boot) -> rustix::io::Result<()> {
     tree.file(
         Path::new("etc/resolv.conf"),
         b"# This sandbox has no name server.\n",
-    )
+    )?;
+    // Wherever git was installed to: most read the first, one with a prefix of its own only the second.
+    tree.file(Path::new("etc/gitconfig"), GITCONFIG.as_bytes())?;
+    tree.file(Path::new("root/.config/git/config"), GITCONFIG.as_bytes())
 }
 
 /// The top of a fresh file system belongs to the agent; inside, it is root's.
@@ -250,15 +276,10 @@ fn image(
         owner,
         overrule: true,
     };
-    for folder in ["proc", "dev", "root", "etc"] {
-        let mode = if folder == "root" { 0o700 } else { 0o755 };
-        tree.directory(Path::new(folder), mode)
+    for folder in ["proc", "dev", "etc"] {
+        tree.directory(Path::new(folder), 0o755)
             .at(step, format!("make /{folder} in the upper layer"))?;
     }
-    named(&tree, boot).at(step, "write /etc/hosts, /etc/hostname and /etc/resolv.conf")?;
-    let (name, text) = ETC[3];
-    tree.file(&Path::new("etc").join(name), text.as_bytes())
-        .at(step, "write /etc/gitconfig")?;
     Ok(tree)
 }
 
@@ -339,8 +360,7 @@ fn scratch(tree: &Tree, boot: &Boot, places: &[(&str, &str, u32)]) -> Result<(),
         let folder = inside
             .directory(Path::new(name), *mode)
             .at(step, format!("make /{place}"))?;
-        let bound =
-            mounts::bind(folder.as_fd(), c"", 0, false).at(step, format!("bind /{place}"))?;
+        let bound = mounts::copy(&folder, false).at(step, format!("bind /{place}"))?;
         tree.mount(Path::new(place), &bound)
             .at(step, format!("attach /{place}"))?;
     }

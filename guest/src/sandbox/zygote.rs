@@ -69,6 +69,7 @@ fn take_over() -> io::Result<(OwnedFd, OwnedFd)> {
     for stream in 0..3 {
         sys::dup_onto(null.as_fd(), stream)?;
     }
+    sys::reset_signals();
     rustix::process::chdir(c"/")?;
     rustix::thread::set_name(c"pyro-zygote")?;
     match rustix::process::setsid() {
@@ -93,7 +94,23 @@ fn start(
         .at(BootStep::Rlimits, "set the core file limit to 0")?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let sources = match boot.ids {
-        Ids::Range { .. } => Some(Sources::open(boot)?),
+        Ids::Range { base } => {
+            // The agent would be somebody who exists, or the map would end beyond the last id.
+            if base < 0x1_0000 || base.checked_add(0x1_0000).is_none() {
+                return Err(refusal(
+                    BootStep::IdMap,
+                    format!("ids from {base} on are taken"),
+                ));
+            }
+            Some(Sources::open(boot)?)
+        }
+        Ids::Single if rustix::process::geteuid().is_root() => {
+            // Root by its number may write /proc/sys, whatever the namespace.
+            return Err(refusal(
+                BootStep::IdMap,
+                "map the host's root: use a range of ids",
+            ));
+        }
         Ids::Single => None,
     };
     let step = BootStep::OuterNamespaces;

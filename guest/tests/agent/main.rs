@@ -1,5 +1,6 @@
 //! The agent over a real link, with programs on the bare host.
 
+mod archives;
 mod bare;
 mod host;
 mod hostile;

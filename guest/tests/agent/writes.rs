@@ -247,6 +247,26 @@ fn a_change_under_way_takes_everything_back() {
             std::fs::write(path, "me first").expect("written")
         }),
         ("new", |path| std::fs::create_dir(path).expect("made")),
+        ("a", |path| {
+            std::fs::remove_file(path).expect("removed");
+            std::fs::create_dir(path).expect("made");
+        }),
+        ("a", |path| std::fs::remove_file(path).expect("removed")),
+        ("dir", |path| {
+            std::fs::remove_dir_all(path).expect("removed");
+            std::fs::write(path, "a file now").expect("written");
+        }),
+        ("dir", |path| {
+            std::fs::remove_dir_all(path).expect("removed")
+        }),
+        ("made", |path| {
+            std::fs::write(path, "a file now").expect("written")
+        }),
+        ("made", |path| symlink("dir", path).expect("linked")),
+        ("made/this", |path| {
+            std::fs::create_dir(path.parent().expect("a parent")).expect("made");
+            std::fs::write(path, "me first").expect("written");
+        }),
     ] {
         let mut host = Host::new();
         host.put("a", "a");
@@ -381,4 +401,73 @@ fn reads_stay_inside() {
         });
         assert_eq!(host.run(op).output, text.as_bytes());
     }
+}
+
+/// A program swaps a directory and a link to the outside as fast as it can, while we read, write and pack.
+#[test]
+fn a_race_leads_nobody_outside() {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let outside = tempfile::tempdir().expect("a directory");
+    std::fs::write(outside.path().join("file"), "outside").expect("written");
+    let mut host = Host::new();
+    host.put("door/file", "inside");
+    symlink(outside.path(), host.tree().join("other")).expect("a link");
+    let over = AtomicBool::new(false);
+    let (door, other) = (host.tree().join("door"), host.tree().join("other"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                renameat_with(CWD, &door, CWD, &other, RenameFlags::EXCHANGE).expect("swapped");
+            }
+        });
+        let mut done = [0, 0];
+        for round in 0..600u32 {
+            if let Ok(contents) = read(&mut host, "door/file") {
+                assert_ne!(contents, b"outside");
+                done[0] += 1;
+            }
+            let entries = vec![
+                file("door/file", b"inside", Prior::Any),
+                file(&format!("door/new{}", round % 4), b"inside", Prior::Any),
+            ];
+            let answer = host.run_with(Op::FilesWrite(FilesWrite { entries }), b"insideinside");
+            done[1] += u32::from(answer.result.is_ok());
+            let pack = pyro_protocol::message::TarOut {
+                path: Bytes::from("door"),
+            };
+            let packed = host.run(Op::TarOut(pack)).output;
+            assert!(!packed.windows(7).any(|window| window == b"outside"));
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(
+            done[0] > 0 && done[1] > 0,
+            "the race must be won at times: {done:?}"
+        );
+    });
+    assert_eq!(
+        std::fs::read_dir(outside.path()).expect("readable").count(),
+        1
+    );
+    assert_eq!(
+        std::fs::read(outside.path().join("file")).expect("there"),
+        b"outside"
+    );
+    stage_is_empty(&host);
+}
+
+#[test]
+fn a_set_whose_reply_would_not_fit_is_refused_before_anything_is_touched() {
+    let mut host = Host::new();
+    let entries = (0..15_000)
+        .map(|at| file(&format!("f{at}"), b"", Prior::Absent))
+        .collect();
+    let answer = host.run_with(Op::FilesWrite(FilesWrite { entries }), &[]);
+    assert_eq!(answer.failure().code, FailureCode::TooLarge);
+    assert_eq!(std::fs::read_dir(host.tree()).expect("readable").count(), 0);
+    let entries = (0..2_000)
+        .map(|at| file(&format!("f{at}"), b"", Prior::Absent))
+        .collect();
+    let answer = host.run_with(Op::FilesWrite(FilesWrite { entries }), &[]);
+    assert_eq!(written(&answer).len(), 2_000);
 }

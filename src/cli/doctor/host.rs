@@ -5,10 +5,8 @@ use std::fs;
 /// What this host is.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Host {
-    /// `ID` of os-release, such as `debian`.
+    /// `PRETTY_NAME` of os-release.
     pub(super) distribution: String,
-    /// For people.
-    pub(super) distribution_name: String,
     pub(super) kernel: String,
     pub(super) user: u32,
     /// `docker`, `podman`, `container`.
@@ -35,8 +33,7 @@ impl Host {
         let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse().ok();
         let exists = |path: &str| fs::metadata(path).is_ok();
         Self {
-            distribution: field("ID"),
-            distribution_name: field("PRETTY_NAME"),
+            distribution: field("PRETTY_NAME"),
             kernel: rustix::system::uname()
                 .release()
                 .to_string_lossy()
@@ -80,7 +77,7 @@ impl Host {
         };
         let mut shown = vec![
             ("pyro", env!("CARGO_PKG_VERSION").to_owned()),
-            ("distribution", self.distribution_name.clone()),
+            ("distribution", self.distribution.clone()),
             ("kernel", self.kernel.clone()),
             ("user", user),
         ];

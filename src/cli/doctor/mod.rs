@@ -194,10 +194,10 @@ fn run_true(stream: std::os::unix::net::UnixStream) -> Result<Duration, String> 
             .map_err(|error| chain(&error))?
         {
             Wake::Event(id, CallEvent::Done(Reply::Exec(report))) if id == call => {
-                return match report.end {
-                    ExecEnd::Exited { code: 0 } => Ok(clock.elapsed()),
-                    end => Err(format!("/bin/sh -c true ended otherwise: {end:?}")),
-                };
+                if report.end == (ExecEnd::Exited { code: 0 }) {
+                    return Ok(clock.elapsed());
+                }
+                return Err(format!("/bin/sh -c true ended otherwise: {:?}", report.end));
             }
             Wake::Event(id, CallEvent::Failed(failure)) if id == call => {
                 return Err(failure.message);

@@ -1,0 +1,151 @@
+//! From a request to a receipt: the one way that every surface goes.
+
+use crate::execute::{Event, ExecuteError, Ran, execute};
+use crate::machine::Cancel;
+use crate::plan::{Plan, Problems, plan};
+use crate::preflight::{self, Surroundings};
+use crate::request::{ParseErrors, ReferenceError, Request, RequestBuilder, resolve};
+use crate::workspace::{StateDir, StateError};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What a request does not say itself.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Relative host paths of the request begin here; the current directory by default.
+    pub base_dir: PathBuf,
+    /// Values for the request's variables.
+    pub vars: BTreeMap<String, String>,
+    /// Where runs and receipts lie; see [`StateDir::open`].
+    pub state_dir: Option<PathBuf>,
+    /// How the request is called in messages, plans and receipts; `request` by default.
+    pub source: String,
+    /// Ends the run early.
+    pub cancel: Option<Cancel>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            base_dir: PathBuf::from("."),
+            vars: BTreeMap::new(),
+            state_dir: None,
+            source: "request".to_owned(),
+            cancel: None,
+        }
+    }
+}
+
+/// Why a request came to no receipt. A step that failed is no error: see [`crate::receipt::Receipt::outcome`].
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request itself is wrong.
+    #[error("read the request")]
+    Parse(#[source] ParseErrors),
+    /// It refers to something that does not exist.
+    #[error("fill in the request's variables")]
+    References(#[source] References),
+    /// It cannot work on this host.
+    #[error("plan the request")]
+    Plan(#[source] Problems),
+    /// The state directory refuses.
+    #[error("open pyro's state directory")]
+    State(#[source] StateError),
+    /// The process has no descriptors left.
+    #[error("make a way to cancel the run")]
+    Cancel(#[source] io::Error),
+    /// The run could not begin, or its receipt not be written.
+    #[error("run the request")]
+    Execute(#[source] ExecuteError),
+}
+
+/// Every reference that leads nowhere, in the order of the document. Never empty.
+#[derive(Debug)]
+pub struct References(Vec<ReferenceError>);
+
+impl From<Vec<ReferenceError>> for References {
+    fn from(errors: Vec<ReferenceError>) -> Self {
+        Self(errors)
+    }
+}
+
+impl References {
+    /// In the order of the document.
+    pub fn as_slice(&self) -> &[ReferenceError] {
+        &self.0
+    }
+}
+
+impl fmt::Display for References {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let messages: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&messages.join("; "))
+    }
+}
+
+impl std::error::Error for References {}
+
+impl Request {
+    /// What will happen, exactly; nothing is started and nothing changed.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the request here, at once.
+    pub fn plan(&self, options: &Options) -> Result<Plan, Error> {
+        let resolved =
+            resolve(self, &options.vars).map_err(|errors| Error::References(errors.into()))?;
+        let around = Surroundings {
+            base_dir: std::path::absolute(&options.base_dir)
+                .unwrap_or_else(|_| options.base_dir.clone()),
+            state_dir: StateDir::place(options.state_dir.as_deref()).map_err(Error::State)?,
+            home: std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute()),
+        };
+        let facts = preflight::gather_in(&resolved, &around);
+        plan(&resolved, &facts, &options.source).map_err(Error::Plan)
+    }
+}
+
+impl Plan {
+    /// Does what the plan says, and tells `on_event` as it happens.
+    ///
+    /// # Errors
+    /// Where nothing could be started, or no receipt be written.
+    pub fn apply(
+        &self,
+        options: &Options,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Ran, Error> {
+        let state = StateDir::open(options.state_dir.as_deref()).map_err(Error::State)?;
+        let cancel = options.cancel.clone().map_or_else(Cancel::new, Ok).map_err(Error::Cancel)?;
+        execute(self, &state, &cancel, on_event).map_err(Error::Execute)
+    }
+}
+
+impl RequestBuilder {
+    /// The plan for this host; relative paths begin in the current directory.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the request here, at once.
+    pub fn plan(self) -> Result<Plan, Error> {
+        self.build().map_err(Error::Parse)?.plan(&Options::default())
+    }
+
+    /// Runs the request and says what happened; relative paths begin in the current directory.
+    ///
+    /// # Errors
+    /// Where the request is wrong, or nothing could be started.
+    pub fn apply(self) -> Result<Ran, Error> {
+        self.plan()?.apply(&Options::default(), &mut |_| {})
+    }
+
+    /// As [`RequestBuilder::apply`], with relative paths beginning at `base_dir`.
+    ///
+    /// # Errors
+    /// Where the request is wrong, or nothing could be started.
+    pub fn apply_in(self, base_dir: impl AsRef<Path>) -> Result<Ran, Error> {
+        let options = Options { base_dir: base_dir.as_ref().to_owned(), ..Options::default() };
+        let request = self.build().map_err(Error::Parse)?;
+        request.plan(&options)?.apply(&options, &mut |_| {})
+    }
+}
