@@ -131,8 +131,13 @@ fn surroundings(base: &Path) -> Surroundings {
 
 /// `Ok` where the document can be planned, else the codes of all that speaks against it.
 fn codes(text: &str, around: &Surroundings) -> Result<(), BTreeSet<String>> {
-    let (request, _) = parse("request.pyro.toml", text.as_bytes(), Syntax::Toml)
-        .map_err(|errors| errors.iter().map(|e| format!("error={}", e.code)).collect::<BTreeSet<_>>())?;
+    let (request, _) =
+        parse("request.pyro.toml", text.as_bytes(), Syntax::Toml).map_err(|errors| {
+            errors
+                .iter()
+                .map(|e| format!("error={}", e.code))
+                .collect::<BTreeSet<_>>()
+        })?;
     let request = resolve(&request, &BTreeMap::new()).map_err(|errors| {
         errors
             .iter()
@@ -178,8 +183,11 @@ fn examples_are_what_their_fences_say() {
             }
         }
     }
-    let all = (ErrorCode::ALL.iter().map(|code| format!("error={code}")))
-        .chain(ProblemCode::ALL.iter().map(|code| format!("problem={code}")));
+    let all = (ErrorCode::ALL.iter().map(|code| format!("error={code}"))).chain(
+        ProblemCode::ALL
+            .iter()
+            .map(|code| format!("problem={code}")),
+    );
     let without: Vec<_> = all.filter(|code| !seen.contains(code)).collect();
     let known = [
         "error=too-large",
@@ -208,7 +216,9 @@ fn the_receipt_is_described_whole() {
         .filter_map(|line| line.strip_prefix("    pub ")?.split_once(": "))
         .map(|(name, _)| name);
     let missing: Vec<_> = fields
-        .filter(|name| !specification.contains(&format!("`{name}`")) && *name != "text" && *name != "base64")
+        .filter(|name| {
+            !specification.contains(&format!("`{name}`")) && *name != "text" && *name != "base64"
+        })
         .collect();
     assert!(missing.is_empty(), "not in specs/receipt.md: {missing:?}");
 }
@@ -275,4 +285,56 @@ fn links_lead_somewhere() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Every source file of the repository, by its path.
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders: Vec<_> = ["src", "tests", "guest/src", "guest/tests", "guest/protocol"]
+        .map(|folder| root().join(folder))
+        .into();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder of the source") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("source is text");
+                found.push((path, text));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn promises_name_tests_and_cases_that_exist() {
+    let promises = read("docs/PROMISES.md");
+    let sources = sources();
+    let runs_are_here = root().join("tests/it/runs.rs").exists();
+    let mut wrong = Vec::new();
+    for name in promises.split('`').skip(1).step_by(2) {
+        // The tests of whole runs come by another way; until they are here, their names are taken on trust.
+        let coming = ["runs::", "cli::", "fixtures/run"];
+        let found = if coming.iter().any(|kind| name.starts_with(kind)) && !runs_are_here {
+            true
+        } else if name.starts_with("fixtures/") {
+            root().join(name).is_dir()
+        } else if let Some((file, test)) = name.split_once("::") {
+            // The sandbox's tests have a harness of their own, with a list of names.
+            let forms = [format!("fn {test}("), format!("\"{test}\"")];
+            sources.iter().any(|(path, text)| {
+                let parts = path.components().rev().take(2);
+                let mut parts = parts.filter_map(|part| part.as_os_str().to_str());
+                parts.any(|part| part == file || part.strip_suffix(".rs") == Some(file))
+                    && forms.iter().any(|form| text.contains(form.as_str()))
+            })
+        } else {
+            true
+        };
+        if !found {
+            wrong.push(name);
+        }
+    }
+    assert!(wrong.is_empty(), "docs/PROMISES.md names {wrong:#?}");
 }
