@@ -8,7 +8,7 @@ use super::terminal::Terminal;
 use crate::execute::{Event, Stream};
 use crate::receipt::{Outcome, Receipt, StepOutcome};
 use crate::render::{Finding, findings};
-use crate::request::{Document, ParseErrors, Request, Step, Syntax, emit, literal, parse};
+use crate::request::{Document, ParseErrors, Request, Step, Syntax, emit, literal};
 use crate::{Exit, Options};
 
 /// pyro itself failed, before or after the program.
@@ -130,7 +130,8 @@ fn request(args: &Run) -> Result<(Request, Document), ParseErrors> {
         }
         builder = builder.step(step);
     }
+    let request = builder.build()?;
     // The document that the command stands for, so that messages can point into it.
-    let text = emit(&builder.build()?, Syntax::Toml);
-    parse("pyro run", text.as_bytes(), Syntax::Toml)
+    let document = Document::of("pyro run", &request);
+    Ok((request, document))
 }

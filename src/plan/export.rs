@@ -25,6 +25,16 @@ pub(super) fn plan(planner: &mut Planner<'_>, export: &Export, draft: &mut Draft
     } = export;
     let source = draft.pointer.at("export");
     let is_file = matches!(reached(planner, path, &source, draft), Node::File(_));
+    if planner.tree.is_link(path) {
+        draft.tree(
+            Problem::new(
+                ProblemCode::PathKind,
+                source,
+                format!("`{path}` is a link, and links are not exported"),
+            )
+            .help("export what it leads to"),
+        );
+    }
     let is_known = matches!(planner.tree.follow(path), Lead::To(_));
     let place = draft.pointer.at("to");
     let shown = text::escape(to);

@@ -183,7 +183,8 @@ pub(super) fn read(
     draft: &mut Draft,
 ) -> PlannedAction {
     let place = draft.pointer.at("read");
-    if read.max_bytes == Some(Size::from_bytes(0)) {
+    let most = read.max_bytes.unwrap_or(MAX_READ);
+    if most == Size::from_bytes(0) {
         draft.input(
             Problem::new(
                 ProblemCode::OutOfRange,
@@ -207,12 +208,16 @@ pub(super) fn read(
                 )
                 .help("use `list`, or name a file in it"),
             ),
+            Node::File(file) if file.size > most.as_bytes() => draft.note(format!(
+                "{path} has {}; only the first {most} are read",
+                text::bytes(file.size)
+            )),
             Node::Absent | Node::File(_) | Node::Symlink(_) | Node::Unknown => {}
         }
     }
     PlannedAction::Read(PlannedRead {
         paths: read.paths.clone(),
-        max_bytes: read.max_bytes.unwrap_or(MAX_READ),
+        max_bytes: most,
         content: expect::text(
             planner,
             wanted.content.as_ref(),
@@ -315,7 +320,7 @@ pub(super) fn reached<'p>(
                 .help(format!("`{parent}` is a file; nothing lies below it")),
         ),
         Lead::Out(link) => draft.tree(kind(format!(
-            "the link `{link}` leads out of the workspace, where nothing is read"
+            "the link `{link}` is absolute or leads out of the workspace, and is not followed"
         ))),
         Lead::Loop => draft.tree(kind(format!("the links of `{path}` lead in a circle"))),
     }

@@ -85,7 +85,7 @@ pub(crate) enum Obstacle {
 pub(crate) enum Lead {
     To(GuestPath),
     Nowhere,
-    /// This link leads out of the workspace.
+    /// This link is absolute, or leads out of the workspace.
     Out(GuestPath),
     /// Links lead in a circle.
     Loop,
@@ -234,6 +234,26 @@ impl<'a> SymbolicTree<'a> {
         self.cut.insert(path.to_vec());
     }
 
+    /// Whether a path is itself a link, the links above it followed.
+    pub(crate) fn is_link(&self, path: &GuestPath) -> bool {
+        let (Some(parent), Some(name)) = (
+            path.parent(),
+            path.as_bytes().rsplit(|byte| *byte == b'/').next(),
+        ) else {
+            return false;
+        };
+        match self.follow(&parent) {
+            Lead::To(parent) if parent.is_root() => matches!(self.node(name), Node::Symlink(_)),
+            Lead::To(parent) => {
+                let path = [parent.as_bytes(), name].join(&b'/');
+                matches!(self.node(&path), Node::Symlink(_))
+            }
+            Lead::Nowhere | Lead::Out(_) | Lead::Loop | Lead::FileParent(_) | Lead::Unknown => {
+                false
+            }
+        }
+    }
+
     /// Follows the links of a path that is to be read.
     pub(crate) fn follow(&self, path: &GuestPath) -> Lead {
         let mut todo: Vec<Vec<u8>> = reversed_parts(path.as_bytes());
@@ -263,16 +283,10 @@ impl<'a> SymbolicTree<'a> {
                     if links > MAX_LINKS {
                         return Lead::Loop;
                     }
-                    let target = match target.strip_prefix(b"/") {
-                        None => target,
-                        Some(_) => match target.strip_prefix(b"/workspace") {
-                            Some(rest) if rest.is_empty() || rest.starts_with(b"/") => {
-                                at.clear();
-                                rest
-                            }
-                            _ => return Lead::Out(guest_path(&next)),
-                        },
-                    };
+                    // The guest opens beneath the workspace, where an absolute link means nothing.
+                    if target.starts_with(b"/") {
+                        return Lead::Out(guest_path(&next));
+                    }
                     todo.extend(reversed_parts(target));
                 }
             }

@@ -52,6 +52,7 @@ fn parse(text: &str, units: &[(&str, u64)], fallback: &str) -> Result<u64, Optio
     }
     let wanted = unit.trim().to_ascii_lowercase();
     let alias = match wanted.as_str() {
+        "m" if fallback == "B" => "MiB",
         "" => fallback,
         "sec" | "secs" | "second" | "seconds" => "s",
         "min" | "mins" | "minute" | "minutes" => "m",
@@ -222,6 +223,7 @@ mod tests {
             assert_eq!(Duration::parse(text), Err(Some(near.into())), "{text}");
         }
         assert_eq!(Size::parse("64K"), Err(Some("64KiB".into())));
+        assert_eq!(Size::parse("64M"), Err(Some("64MiB".into())));
         assert_eq!(Size::parse("1gb"), Err(Some("1GiB".into())));
         for text in ["", "soon", "-1s", "1.5h", "99999999999999999999s"] {
             assert_eq!(Duration::parse(text), Err(None), "{text}");

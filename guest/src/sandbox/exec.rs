@@ -326,6 +326,7 @@ fn not_started(program: &Program, step: Step, errno: Errno) -> SpawnError {
                 126,
                 format!("{name}: not a program for this machine, nor a script that begins with #!"),
             ),
+            Errno::AGAIN => (126, format!("{name}: the sandbox has no processes left")),
             Errno::TOOBIG => (126, format!("{name}: argument list too long")),
             _ => (126, format!("{name}: {}", words(errno, &error))),
         },

@@ -3,7 +3,7 @@
 //! Nothing here trusts a path inside a system tree: an image may hold any link.
 
 use super::sys::{self, Attributes};
-use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::{Errno, Result};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 use rustix::path::Arg;
@@ -118,61 +118,39 @@ pub(crate) struct Tree {
 impl Tree {
     /// The directory at `path` (relative), made with its parents where missing.
     pub(crate) fn directory(&self, path: &Path, mode: u32) -> Result<OwnedFd> {
-        // Most are there already, and one call finds them; the rest is made step by step.
-        if !path.as_os_str().is_empty()
-            && let Ok(found) = open(
-                &self.root,
-                path,
-                OFlags::PATH | OFlags::DIRECTORY,
-                ResolveFlags::BENEATH,
-            )
-        {
-            return Ok(found);
-        }
-        let mut at = rustix::io::fcntl_dupfd_cloexec(&self.root, 3)?;
-        let mut rest = path.components().peekable();
-        while let Some(component) = rest.next() {
-            let Component::Normal(name) = component else {
-                return Err(Errno::INVAL);
-            };
-            let mode = if rest.peek().is_some() { 0o755 } else { mode };
-            at = self.enter(at, name, mode)?;
-        }
-        Ok(at)
-    }
-
-    fn enter(&self, at: OwnedFd, name: &OsStr, mode: u32) -> Result<OwnedFd> {
         // Across mounts on purpose: a place may lie below something attached earlier.
-        let directory = OFlags::PATH | OFlags::DIRECTORY;
-        match open(&at, name, directory, ResolveFlags::BENEATH) {
+        let find = |at: BorrowedFd<'_>, path: &Path| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY;
+            open(at, path, flags, ResolveFlags::BENEATH)
+        };
+        match find(self.root.as_fd(), path) {
             Err(Errno::NOENT) => {}
-            Err(Errno::LOOP | Errno::NOTDIR) if self.overrule => {
-                rustix::fs::unlinkat(&at, name, rustix::fs::AtFlags::empty())?;
-            }
+            Err(Errno::LOOP | Errno::NOTDIR) if self.overrule => {}
             found => return found,
         }
-        rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(mode))?;
-        let made = open(&at, name, directory, ResolveFlags::BENEATH)?;
-        self.claim(&at, name)?;
+        let (parent, name) = self.parent(path)?;
+        let at = parent.as_fd();
+        let mut made = rustix::fs::mkdirat(at, name, Mode::from_raw_mode(mode));
+        if made == Err(Errno::EXIST) && self.overrule {
+            // A link or a file: had it been a directory, it would have been found.
+            rustix::fs::unlinkat(at, name, AtFlags::empty())?;
+            made = rustix::fs::mkdirat(at, name, Mode::from_raw_mode(mode));
+        }
+        made?;
+        self.claim(at, name)?;
         // umask is 022 here, so sticky world-writable places need to be told again.
         if mode & 0o022 != 0 {
-            rustix::fs::chmodat(
-                &at,
-                name,
-                Mode::from_raw_mode(mode),
-                rustix::fs::AtFlags::empty(),
-            )?;
+            rustix::fs::chmodat(at, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
         }
-        Ok(made)
+        find(at, Path::new(name))
     }
 
-    fn claim(&self, at: &OwnedFd, name: &OsStr) -> Result<()> {
+    fn claim(&self, at: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
         if self.owner == 0 {
             return Ok(());
         }
         let (uid, gid) = (Uid::from_raw(self.owner), Gid::from_raw(self.owner));
-        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
-        rustix::fs::chownat(at, name, Some(uid), Some(gid), flags)
+        rustix::fs::chownat(at, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
     }
 
     /// A new file at `path`; leaves what is there alone.
@@ -180,7 +158,8 @@ impl Tree {
         let (parent, name) = self.parent(path)?;
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = match rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644)) {
+        let file = match rustix::fs::openat(parent.as_fd(), name, flags, Mode::from_raw_mode(0o644))
+        {
             Err(Errno::EXIST) => return Ok(()),
             opened => opened?,
         };
@@ -188,14 +167,14 @@ impl Tree {
         while !rest.is_empty() {
             rest = &rest[rustix::io::write(&file, rest)?..];
         }
-        self.claim(&parent, name)
+        self.claim(parent.as_fd(), name)
     }
 
     /// A new symbolic link at `path`; leaves what is there alone.
     pub(crate) fn link(&self, path: &Path, target: &Path) -> Result<()> {
         let (parent, name) = self.parent(path)?;
-        match rustix::fs::symlinkat(target, &parent, name) {
-            Ok(()) => self.claim(&parent, name),
+        match rustix::fs::symlinkat(target, parent.as_fd(), name) {
+            Ok(()) => self.claim(parent.as_fd(), name),
             Err(Errno::EXIST) => Ok(()),
             Err(error) => Err(error),
         }
@@ -213,10 +192,33 @@ impl Tree {
         attach(mount, place)
     }
 
-    fn parent<'a>(&self, path: &'a Path) -> Result<(OwnedFd, &'a OsStr)> {
-        let name = path.file_name().ok_or(Errno::INVAL)?;
-        let parent = path.parent().unwrap_or(Path::new(""));
-        Ok((self.directory(parent, 0o755)?, name))
+    fn parent<'a>(&self, path: &'a Path) -> Result<(Place<'_>, &'a OsStr)> {
+        let plain = path
+            .components()
+            .all(|component| matches!(component, Component::Normal(_)));
+        let name = path.file_name().filter(|_| plain).ok_or(Errno::INVAL)?;
+        let place = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => {
+                Place::Below(self.directory(parent, 0o755)?)
+            }
+            _ => Place::Top(self.root.as_fd()),
+        };
+        Ok((place, name))
+    }
+}
+
+/// Where something is made.
+enum Place<'a> {
+    Top(BorrowedFd<'a>),
+    Below(OwnedFd),
+}
+
+impl Place<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Top(fd) => *fd,
+            Self::Below(fd) => fd.as_fd(),
+        }
     }
 }
 

@@ -329,6 +329,10 @@ pub(crate) const ALLOWED: &[c_long] = &[
     libc::SYS_utimes,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_vfork,
+    #[cfg(target_arch = "x86_64")]
+    333, // io_pgetevents
+    #[cfg(target_arch = "aarch64")]
+    292, // io_pgetevents
     451, // cachestat
     452, // fchmodat2
     453, // map_shadow_stack

@@ -87,7 +87,7 @@ pub(crate) fn build(
         mut notes,
     } = sources;
     let (tree, is_host) = match system {
-        System::Host(parts) => (host(parts, boot, place, owner)?, true),
+        System::Host(parts) => (host(parts, place, owner)?, true),
         System::Dir(lower) => (image(&lower, boot, state, place, owner, &mut notes)?, false),
     };
     dev(&tree, devices)?;
@@ -155,7 +155,7 @@ pub(crate) fn skeleton() -> rustix::io::Result<OwnedFd> {
     tmpfs(4 << 20, 4096)
 }
 
-fn host(parts: Vec<Part>, boot: &Boot, place: &OwnedFd, owner: u32) -> Result<Tree, BootFailure> {
+fn host(parts: Vec<Part>, place: &OwnedFd, owner: u32) -> Result<Tree, BootFailure> {
     let step = BootStep::SystemTree;
     let root = skeleton().at(step, "make a tmpfs for the root")?;
     mounts::attach(&root, place).at(step, "attach the root")?;

@@ -129,24 +129,34 @@ fn killed(victim: Victim) {
 fn killing_at_random_moments_leaves_nothing() {
     let before = mounts();
     // Spread over the whole boot, which takes some milliseconds; no clock in the outcome.
-    for round in 0..40_u64 {
+    for round in 0..60_u64 {
         let folder = tempfile::tempdir().expect("a folder");
         let boot = boot_in(folder.path());
         let killer = std::thread::scope(|scope| {
             let (sender, receiver) = std::sync::mpsc::channel::<i32>();
             scope.spawn(move || {
                 let pid = receiver.recv().expect("is told");
-                std::thread::sleep(Duration::from_micros(round * 300));
-                kill(pid);
+                std::thread::sleep(Duration::from_micros(round * 200));
+                // The zygote, the agent, or init, as far as they are there.
+                let victim = (0..round % 3).try_fold(pid, |pid, _| child(pid));
+                if let Some(victim) = victim {
+                    let _ = kill_process(Pid::from_raw(victim).expect("a process"), Signal::KILL);
+                }
             });
             super::client::start_unheard(&boot, |pid| sender.send(pid).expect("tells"))
         });
         let (mut zygote, control, link) = killer;
-        ends(&mut zygote);
+        // Whatever it has to say, it ends when the host lets go.
         drop((control, link));
+        ends(&mut zygote);
         eventually("no agent is left", || zygotes() == 0);
     }
     assert_eq!(mounts(), before);
+}
+
+fn child(pid: i32) -> Option<i32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok()
 }
 
 fn orphans_are_reaped() {
@@ -208,11 +218,15 @@ fn pace() {
     let mut boots = Vec::new();
     let mut ends = Vec::new();
     for _ in 0..15 {
+        let folder = tempfile::tempdir().expect("a folder");
+        let boot = boot_in(folder.path());
         let started = Instant::now();
-        let host = Host::boot(|_, _| {});
+        let (mut zygote, control, _link, reply) = start(&boot);
         boots.push(started.elapsed().as_micros());
+        assert!(matches!(reply, BootReply::Ready(_)), "{reply:?}");
         let started = Instant::now();
-        host.stop();
+        drop(control);
+        zygote.wait().expect("ends");
         ends.push(started.elapsed().as_micros());
     }
     let mut host = Host::boot(|_, _| {});

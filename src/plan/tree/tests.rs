@@ -107,6 +107,7 @@ fn reads_follow_links_that_stay_inside() {
         "d/f",
         "up -> d/../d/f",
         "abs -> /workspace/d",
+        "rel -> ./d",
         "out -> ../etc",
         "etc -> /etc/passwd",
         "x -> y",
@@ -116,7 +117,8 @@ fn reads_follow_links_that_stay_inside() {
     let tree = SymbolicTree::new(Some(&seed));
     for (at, lead) in [
         ("up", Lead::To(path("d/f"))),
-        ("abs/f", Lead::To(path("d/f"))),
+        ("rel/f", Lead::To(path("d/f"))),
+        ("abs/f", Lead::Out(path("abs"))),
         ("d", Lead::To(path("d"))),
         (".", Lead::To(path("."))),
         ("out", Lead::Out(path("out"))),
@@ -126,6 +128,21 @@ fn reads_follow_links_that_stay_inside() {
         ("f/x", Lead::FileParent(path("f"))),
     ] {
         assert_eq!(tree.follow(&path(at)), lead, "{at}");
+    }
+}
+
+#[test]
+fn a_link_is_told_from_what_it_leads_to() {
+    let seed = seed(&["d/", "d/f", "d/l -> f", "ld -> d"]);
+    let tree = SymbolicTree::new(Some(&seed));
+    for (at, is_link) in [
+        ("d/l", true),
+        ("ld/l", true),
+        ("ld", true),
+        ("ld/f", false),
+        (".", false),
+    ] {
+        assert_eq!(tree.is_link(&path(at)), is_link, "{at}");
     }
 }
 
