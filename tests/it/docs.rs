@@ -315,7 +315,7 @@ fn promises_name_tests_and_cases_that_exist() {
     let mut wrong = Vec::new();
     for name in promises.split('`').skip(1).step_by(2) {
         // The tests of whole runs come by another way; until they are here, their names are taken on trust.
-        let coming = ["runs::", "cli::", "fixtures/run"];
+        let coming = ["chaos::", "cli::", "fixtures/run", "runs::"];
         let found = if coming.iter().any(|kind| name.starts_with(kind)) && !runs_are_here {
             true
         } else if name.starts_with("fixtures/") {
