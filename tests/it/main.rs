@@ -2,6 +2,7 @@
 
 mod chaos;
 mod cli;
+mod docs;
 mod every_key;
 mod examples;
 mod harness;
