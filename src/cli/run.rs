@@ -1,6 +1,6 @@
 //! `pyro run`: one program in a fresh workspace. Builds a request; its output is the program's, its code too.
 
-use super::apply::{cancel_on_signals, keep};
+use super::apply::{can_keep, cancel_on_signals, keep};
 use super::args::{Format, Global, Run};
 use super::load::{Findings, Loaded};
 use super::outcome;
@@ -24,9 +24,12 @@ pub(super) fn run(args: &Run, global: &Global, terminal: &Terminal) -> u8 {
             let found: Vec<Finding> = Vec::from(&errors);
             let drawn = findings(errors.document(), &found, terminal.finding_style());
             terminal.err(drawn.as_bytes());
-            return Exit::Input.code();
+            return PYRO_FAILED;
         }
     };
+    if !can_keep(args.receipt.as_deref(), terminal) {
+        return PYRO_FAILED;
+    }
     if let Some(format) = args.emit {
         let syntax = match format {
             Format::Toml => Syntax::Toml,
@@ -40,11 +43,17 @@ pub(super) fn run(args: &Run, global: &Global, terminal: &Terminal) -> u8 {
         source: document.name.clone(),
         ..Options::default()
     };
-    let mut loaded = Loaded { request, document, options };
+    let mut loaded = Loaded {
+        request,
+        document,
+        options,
+    };
     let ran = cancel_on_signals().and_then(|cancel| {
         loaded.options.cancel = Some(cancel);
         let plan = loaded.request.plan(&loaded.options)?;
-        plan.apply(&loaded.options, &mut |event| pass_on(&event, args, terminal))
+        plan.apply(&loaded.options, &mut |event| {
+            pass_on(&event, args, terminal)
+        })
     });
     let ran = match ran {
         Ok(ran) => ran,
@@ -91,9 +100,10 @@ fn exit(receipt: &Receipt) -> u8 {
         .steps
         .iter()
         .find(|step| step.id.as_deref() == Some(RUN));
-    let others_failed = receipt.steps.iter().any(|step| {
-        step.id.as_deref() != Some(RUN) && step.outcome == StepOutcome::Failed
-    });
+    let others_failed = receipt
+        .steps
+        .iter()
+        .any(|step| step.id.as_deref() != Some(RUN) && step.outcome == StepOutcome::Failed);
     match ran.and_then(|step| step.exec.as_ref()) {
         Some(exec) if exec.exit_code == 0 && others_failed => PYRO_FAILED,
         Some(exec) => u8::try_from(exec.exit_code).unwrap_or(u8::MAX),

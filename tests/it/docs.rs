@@ -3,7 +3,7 @@
 use pyro::Exit;
 use pyro::patch::RefusalCode;
 use pyro::plan::{ProblemCode, plan};
-use pyro::preflight::{Surroundings, gather_in};
+use pyro::preflight::{Surroundings, gather};
 use pyro::receipt::Receipt;
 use pyro::request::{ErrorCode, Syntax, parse, resolve};
 use std::collections::{BTreeMap, BTreeSet};
@@ -144,7 +144,7 @@ fn codes(text: &str, around: &Surroundings) -> Result<(), BTreeSet<String>> {
             .map(|e| format!("error={}", e.code))
             .collect::<BTreeSet<_>>()
     })?;
-    match plan(&request, &gather_in(&request, around), "request.pyro.toml") {
+    match plan(&request, &gather(&request, around), "request.pyro.toml") {
         Ok(_) => Ok(()),
         Err(problems) => Err(problems
             .into_iter()
@@ -311,14 +311,9 @@ fn sources() -> Vec<(PathBuf, String)> {
 fn promises_name_tests_and_cases_that_exist() {
     let promises = read("docs/PROMISES.md");
     let sources = sources();
-    let runs_are_here = root().join("tests/it/runs.rs").exists();
     let mut wrong = Vec::new();
     for name in promises.split('`').skip(1).step_by(2) {
-        // The tests of whole runs come by another way; until they are here, their names are taken on trust.
-        let coming = ["chaos::", "cli::", "fixtures/run", "runs::"];
-        let found = if coming.iter().any(|kind| name.starts_with(kind)) && !runs_are_here {
-            true
-        } else if name.starts_with("fixtures/") {
+        let found = if name.starts_with("fixtures/") {
             root().join(name).is_dir()
         } else if let Some((file, test)) = name.split_once("::") {
             // The sandbox's tests have a harness of their own, with a list of names.
