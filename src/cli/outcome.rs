@@ -228,7 +228,7 @@ pub(super) fn details(report: &StepReport, document: &Document, terminal: &Termi
         out.push_str(&failure(report, document, terminal));
     }
     if failed || report.outcome == StepOutcome::Cancelled || terminal.verbose {
-        let all = terminal.verbose && !failed;
+        let all = terminal.verbose;
         for (name, output) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
             if let Some(output) = output {
                 out.push_str(&last_lines(

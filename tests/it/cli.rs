@@ -1,6 +1,6 @@
 //! The command line: what appears on the screen, and how it exits.
 
-use crate::harness::{World, is_root, wait_for};
+use crate::harness::{World, is_root, snapshot, wait_for};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
@@ -40,7 +40,7 @@ fn help_and_version() {
     ] {
         text.push_str(&shown(&world, args));
     }
-    insta::assert_snapshot!(text);
+    snapshot("help", &text);
     let version = world.pyro(["--version"]).ended(0);
     let expected = concat!("pyro ", env!("CARGO_PKG_VERSION"), "\n");
     assert_eq!(version.stdout(), expected);
@@ -72,7 +72,7 @@ fn wrong_usage_exits_with_2() {
         assert_eq!(ran.code, Some(2), "{args:?}: {}", ran.text());
         text.push_str(&shown(&world, args));
     }
-    insta::assert_snapshot!(text);
+    snapshot("wrong_usage", &text);
     assert!(!world.state().exists(), "nothing was made");
 }
 
@@ -90,7 +90,7 @@ fn a_request_is_checked_planned_and_applied() {
     ] {
         text.push_str(&shown(&world, args));
     }
-    insta::assert_snapshot!(text);
+    snapshot("check_and_apply", &text);
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn run_passes_the_exit_code_and_the_output_on() {
         assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.text());
         text.push_str(&shown(&world, args));
     }
-    insta::assert_snapshot!(text);
+    snapshot("run_exit_codes", &text);
     let bytes = world
         .pyro(["run", "host", "--", "printf", r"a\377\000b"])
         .ended(0);
@@ -276,7 +276,7 @@ fn run_emits_the_request_it_stands_for() {
     };
     let toml = world.pyro(args("toml")).ended(0);
     let json = world.pyro(args("json")).ended(0);
-    insta::assert_snapshot!(format!("{}{}", toml.stdout(), json.stdout()));
+    snapshot("run_emits", &format!("{}{}", toml.stdout(), json.stdout()));
     for (name, emitted) in [("t.pyro.toml", &toml), ("j.pyro.json", &json)] {
         world.write(name, &emitted.stdout);
         world.pyro(["apply", name]).ended(0);
@@ -333,7 +333,7 @@ fn state_goes_where_the_user_says() {
     let ran = world
         .pyro(["apply", "request.pyro.toml", "--state-dir", "file"])
         .ended(5);
-    insta::assert_snapshot!(ran.text());
+    snapshot("state_is_a_file", &ran.text());
     let home = world.work().join("home");
     let run = world
         .command(["run", "host", "--", "true"])
@@ -444,7 +444,10 @@ to = "out/a"
     world.write("out/a", "yours\n");
     std::fs::write(exposed.path().join("go"), "").expect("writes");
     let ran = world.ran(child.wait_with_output().expect("ends")).ended(4);
-    insta::assert_snapshot!(ran.text().replace(&*signal, "$SIGNAL"));
+    snapshot(
+        "export_target_appears",
+        &ran.text().replace(&*signal, "$SIGNAL"),
+    );
     let kept = std::fs::read_to_string(world.work().join("out/a")).expect("kept");
     assert_eq!(kept, "yours\n");
     let beside = std::fs::read_dir(world.work().join("out")).expect("a folder");

@@ -244,13 +244,22 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
+/// Compares with the snapshot of this name, beside the tests.
+pub(crate) fn snapshot(name: &str, text: &str) {
+    compare(&root().join("tests/it/snapshots"), name, text);
+}
+
 /// Compares with `expected.snap` in this folder.
 pub(crate) fn assert_beside(folder: &Path, text: &str) {
+    compare(folder, "expected", text);
+}
+
+fn compare(folder: &Path, name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(folder);
     settings.set_snapshot_suffix("");
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.set_input_file("");
-    settings.bind(|| insta::assert_snapshot!("expected", text));
+    settings.bind(|| insta::assert_snapshot!(name, text));
 }
