@@ -37,7 +37,11 @@ pub(super) fn apply(args: &Apply, global: &Global, terminal: &Terminal) -> Exit 
         outcome::summary(&ran, terminal);
     }
     let kept = keep(args.receipt.as_deref(), &ran.receipt, terminal);
-    if kept == Exit::Ok { exit(&ran.receipt) } else { kept }
+    if kept == Exit::Ok {
+        exit(&ran.receipt)
+    } else {
+        kept
+    }
 }
 
 /// Ctrl-C and its like cancel the run: it ends its sandbox and still writes the receipt.

@@ -67,7 +67,11 @@ pub(super) fn load(
         source: document.name.clone(),
         cancel: None,
     };
-    Ok(Loaded { request, document, options })
+    Ok(Loaded {
+        request,
+        document,
+        options,
+    })
 }
 
 fn read(path: &Path) -> std::io::Result<(String, Vec<u8>, PathBuf)> {
@@ -87,7 +91,9 @@ fn read(path: &Path) -> std::io::Result<(String, Vec<u8>, PathBuf)> {
 impl Loaded {
     /// The plan for this host. What is wrong has been shown where there is none.
     pub(super) fn plan(&self, show: Findings, terminal: &Terminal) -> Result<Plan, Exit> {
-        self.request.plan(&self.options).map_err(|error| self.refuse(&error, show, terminal))
+        self.request
+            .plan(&self.options)
+            .map_err(|error| self.refuse(&error, show, terminal))
     }
 
     /// Shows why a request comes to nothing, and says how to exit.

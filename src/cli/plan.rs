@@ -7,7 +7,8 @@ use crate::{Exit, plan};
 
 pub(super) fn plan(args: &Plan, global: &Global, terminal: &Terminal) -> Exit {
     let show = Findings::json(args.json);
-    let planned = load(&args.source, global, show, terminal).and_then(|loaded| loaded.plan(show, terminal));
+    let planned =
+        load(&args.source, global, show, terminal).and_then(|loaded| loaded.plan(show, terminal));
     match planned {
         Err(exit) => exit,
         Ok(planned) => {

@@ -40,11 +40,17 @@ pub(super) fn run(args: &Run, global: &Global, terminal: &Terminal) -> u8 {
         source: document.name.clone(),
         ..Options::default()
     };
-    let mut loaded = Loaded { request, document, options };
+    let mut loaded = Loaded {
+        request,
+        document,
+        options,
+    };
     let ran = cancel_on_signals().and_then(|cancel| {
         loaded.options.cancel = Some(cancel);
         let plan = loaded.request.plan(&loaded.options)?;
-        plan.apply(&loaded.options, &mut |event| pass_on(&event, args, terminal))
+        plan.apply(&loaded.options, &mut |event| {
+            pass_on(&event, args, terminal)
+        })
     });
     let ran = match ran {
         Ok(ran) => ran,
@@ -91,9 +97,10 @@ fn exit(receipt: &Receipt) -> u8 {
         .steps
         .iter()
         .find(|step| step.id.as_deref() == Some(RUN));
-    let others_failed = receipt.steps.iter().any(|step| {
-        step.id.as_deref() != Some(RUN) && step.outcome == StepOutcome::Failed
-    });
+    let others_failed = receipt
+        .steps
+        .iter()
+        .any(|step| step.id.as_deref() != Some(RUN) && step.outcome == StepOutcome::Failed);
     match ran.and_then(|step| step.exec.as_ref()) {
         Some(exec) if exec.exit_code == 0 && others_failed => PYRO_FAILED,
         Some(exec) => u8::try_from(exec.exit_code).unwrap_or(u8::MAX),

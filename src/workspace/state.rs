@@ -87,9 +87,15 @@ impl StateDir {
     /// # Errors
     /// Where there is no place for it.
     pub fn place(given: Option<&Path>) -> Result<PathBuf, StateError> {
-        let from_env =
-            |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        match given.map(Path::to_owned).or_else(|| from_env("PYRO_STATE_DIR")) {
+        let from_env = |name| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        match given
+            .map(Path::to_owned)
+            .or_else(|| from_env("PYRO_STATE_DIR"))
+        {
             Some(path) => std::path::absolute(&path).map_err(io_error("resolve", &path)),
             None if rustix::process::geteuid().is_root() => Ok(PathBuf::from("/var/lib/pyro")),
             None => from_env("XDG_STATE_HOME")
@@ -471,7 +477,8 @@ mod tests {
             state.sweep().expect("sweeps"),
             Swept {
                 runs: 1,
-                host_files: 1
+                host_files: 1,
+                stuck: 0,
             }
         );
         assert!(
