@@ -99,9 +99,11 @@ impl Request {
             base_dir: std::path::absolute(&options.base_dir)
                 .unwrap_or_else(|_| options.base_dir.clone()),
             state_dir: StateDir::place(options.state_dir.as_deref()).map_err(Error::State)?,
-            home: std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute()),
+            home: std::env::var_os("HOME")
+                .map(PathBuf::from)
+                .filter(|home| home.is_absolute()),
         };
-        let facts = preflight::gather_in(&resolved, &around);
+        let facts = preflight::gather(&resolved, &around);
         plan(&resolved, &facts, &options.source).map_err(Error::Plan)
     }
 }
@@ -117,7 +119,11 @@ impl Plan {
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Ran, Error> {
         let state = StateDir::open(options.state_dir.as_deref()).map_err(Error::State)?;
-        let cancel = options.cancel.clone().map_or_else(Cancel::new, Ok).map_err(Error::Cancel)?;
+        let cancel = options
+            .cancel
+            .clone()
+            .map_or_else(Cancel::new, Ok)
+            .map_err(Error::Cancel)?;
         execute(self, &state, &cancel, on_event).map_err(Error::Execute)
     }
 }
@@ -128,7 +134,9 @@ impl RequestBuilder {
     /// # Errors
     /// Everything that is wrong with the request here, at once.
     pub fn plan(self) -> Result<Plan, Error> {
-        self.build().map_err(Error::Parse)?.plan(&Options::default())
+        self.build()
+            .map_err(Error::Parse)?
+            .plan(&Options::default())
     }
 
     /// Runs the request and says what happened; relative paths begin in the current directory.
@@ -144,7 +152,10 @@ impl RequestBuilder {
     /// # Errors
     /// Where the request is wrong, or nothing could be started.
     pub fn apply_in(self, base_dir: impl AsRef<Path>) -> Result<Ran, Error> {
-        let options = Options { base_dir: base_dir.as_ref().to_owned(), ..Options::default() };
+        let options = Options {
+            base_dir: base_dir.as_ref().to_owned(),
+            ..Options::default()
+        };
         let request = self.build().map_err(Error::Parse)?;
         request.plan(&options)?.apply(&options, &mut |_| {})
     }

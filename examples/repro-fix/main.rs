@@ -27,12 +27,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 .expect_stdout_contains("\nok 1 - request\n"),
         )
         .step(Step::diff().exclude("header-test").id("diff"))
-        .step(Step::export("picohttpparser.c", "out/picohttpparser.c").overwrite().always())
+        .step(
+            Step::export("picohttpparser.c", "out/picohttpparser.c")
+                .overwrite()
+                .always(),
+        )
         .build()
         .map_err(Error::Parse)?;
 
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/repro-fix");
-    let options = Options { base_dir: folder.into(), ..Options::default() };
+    let options = Options {
+        base_dir: folder.into(),
+        ..Options::default()
+    };
     let plan = request.plan(&options)?;
     let ran = plan.apply(&options, &mut |event| {
         if let pyro::Event::StepEnded { step, report } = event {

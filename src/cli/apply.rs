@@ -14,6 +14,9 @@ const ENDING_SIGNALS: [i32; 3] = [1, 2, 15];
 
 pub(super) fn apply(args: &Apply, global: &Global, terminal: &Terminal) -> Exit {
     let show = Findings::json(args.json);
+    if !can_keep(args.receipt.as_deref(), terminal) {
+        return Exit::Input;
+    }
     let mut loaded = match load(&args.source, global, show, terminal) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
@@ -49,6 +52,25 @@ pub(super) fn cancel_on_signals() -> Result<Cancel, Error> {
     let cancel = Cancel::new().map_err(Error::Cancel)?;
     cancel.on_signals(&ENDING_SIGNALS).map_err(Error::Cancel)?;
     Ok(cancel)
+}
+
+/// Says before anything runs that a receipt could not be written where the user wants it.
+pub(super) fn can_keep(path: Option<&Path>, terminal: &Terminal) -> bool {
+    let Some(path) = path else { return true };
+    let folder = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let reason = match rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
+        Ok(()) if path.is_dir() => "it is a directory".to_owned(),
+        Ok(()) => return true,
+        Err(errno) => format!("{}: {}", folder.display(), std::io::Error::from(errno)),
+    };
+    terminal.error(&format!(
+        "could not write the receipt {}: {reason}",
+        path.display()
+    ));
+    false
 }
 
 /// Writes the receipt where the user wants it as well.

@@ -18,7 +18,7 @@ pub(super) struct Cli {
 
 const AFTER: &str = "\
 Exit codes: 0 ok, 2 wrong input, 3 plan refused, 4 a step failed, 5 the machine failed, 130 interrupted, 70 a bug.
-`pyro run` passes on the program's own code: 124 timed out, 125 pyro failed, 126 or 127 not started.";
+`pyro run` passes on the program's own code: 124 timed out, 125 pyro refused or failed, 126 or 127 not started.";
 
 /// What every command takes.
 #[derive(Debug, Args)]

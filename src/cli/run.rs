@@ -1,6 +1,6 @@
 //! `pyro run`: one program in a fresh workspace. Builds a request; its output is the program's, its code too.
 
-use super::apply::{cancel_on_signals, keep};
+use super::apply::{can_keep, cancel_on_signals, keep};
 use super::args::{Format, Global, Run};
 use super::load::{Findings, Loaded};
 use super::outcome;
@@ -24,9 +24,12 @@ pub(super) fn run(args: &Run, global: &Global, terminal: &Terminal) -> u8 {
             let found: Vec<Finding> = Vec::from(&errors);
             let drawn = findings(errors.document(), &found, terminal.finding_style());
             terminal.err(drawn.as_bytes());
-            return Exit::Input.code();
+            return PYRO_FAILED;
         }
     };
+    if !can_keep(args.receipt.as_deref(), terminal) {
+        return PYRO_FAILED;
+    }
     if let Some(format) = args.emit {
         let syntax = match format {
             Format::Toml => Syntax::Toml,

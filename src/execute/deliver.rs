@@ -191,12 +191,15 @@ fn globs(patterns: &[String]) -> Result<Gitignore, StepError> {
     for pattern in patterns {
         let added = builder.add_line(None, pattern);
         added.map_err(|error| {
-            StepError::refused("bad-glob", format!("`{pattern}` is no glob: {error}"))
+            StepError::refused(
+                "pattern-invalid",
+                format!("`{pattern}` is no glob: {error}"),
+            )
         })?;
     }
     builder
         .build()
-        .map_err(|error| StepError::refused("bad-glob", error.to_string()))
+        .map_err(|error| StepError::refused("pattern-invalid", error.to_string()))
 }
 
 fn excluded(globs: &Gitignore, change: &Change) -> bool {

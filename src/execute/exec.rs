@@ -75,6 +75,13 @@ impl Session<'_> {
                 .notes
                 .push(format!("{} {many} left running", outcome.left_running));
         }
+        if let Some(limit) = &done.limit
+            && outcome.reason.is_none()
+        {
+            report
+                .notes
+                .push(format!("processes of it were ended: {limit}"));
+        }
         report.failures = expect::exec(step, exec, &done.end, &outcome);
         let checks = [
             ("stdout", &exec.stdout, &mut stdout, &done.stdout),

@@ -91,8 +91,9 @@ pub fn execute(
 ) -> Result<Ran, ExecuteError> {
     let started = Timestamp::now();
     let clock = Instant::now();
+    let phase = |what: &str| log::debug!("{what} after {:?}", clock.elapsed());
     let swept = state.sweep().map_err(ExecuteError::State)?;
-    log::debug!("state directory {}: {swept:?}", state.path().display());
+    phase("swept");
     if swept.runs > 0 {
         on_event(Event::Swept(swept));
     }
@@ -110,7 +111,9 @@ pub fn execute(
         lost: None,
         cancelled: false,
         failed: false,
+        clock,
     };
+    phase("run folder made");
     on_event(Event::Started { plan });
     if let Err(lost) = progress.run(state, &run, &folder, cancel, on_event) {
         progress.lost = Some(chain(&lost));
@@ -118,6 +121,7 @@ pub fn execute(
     progress.not_run(on_event);
     let run_id = run.id().to_owned();
     let removed = run.remove();
+    phase("run folder removed");
     let receipt = progress.receipt(run_id, started, clock);
     let path = folder.join("receipt.json");
     receipt
@@ -155,6 +159,7 @@ struct Progress<'a> {
     lost: Option<String>,
     cancelled: bool,
     failed: bool,
+    clock: Instant,
 }
 
 impl Progress<'_> {
@@ -168,15 +173,16 @@ impl Progress<'_> {
     ) -> Result<(), Lost> {
         let (ids, range) = machine::ids_for_this_user(state.path()).map_err(Lost::Ids)?;
         let baseline = self.fill(run, ids)?;
-        log::debug!("the workspace is filled; making the sandbox with {ids:?}");
+        self.phase("workspace filled");
         let mut machine = machine::start(&boot(self.plan, run, ids)).map_err(Lost::Boot)?;
-        log::debug!("the sandbox is up: {:?}", machine.ready());
+        self.phase("sandbox made");
         self.isolation = isolation(ids, &machine.ready().notes);
         let stream = machine
             .link()
             .try_clone()
             .map_err(|error| Lost::Link(LinkError::Socket(error)))?;
         let link = Link::open(stream).map_err(Lost::Link)?;
+        self.phase("agent answers");
         let mut session = Session::new(link, self.plan, run, folder, cancel, &baseline);
         for step in &self.plan.steps {
             let skipped = self.lost.is_some() || self.cancelled || (self.failed && !step.always);
@@ -196,6 +202,7 @@ impl Progress<'_> {
                 step,
                 report: &report,
             });
+            self.phase(&format!("step {} ended", step.label()));
             self.steps.push(report);
         }
         if self.lost.is_none() {
@@ -209,11 +216,16 @@ impl Progress<'_> {
                 }
             }
         }
+        self.phase("changes known");
         drop(session);
-        log::debug!("ending the sandbox");
         machine.stop().map_err(Lost::Boot)?;
+        self.phase("sandbox ended");
         drop(range);
         Ok(())
+    }
+
+    fn phase(&self, what: &str) {
+        log::debug!("{what} after {:?}", self.clock.elapsed());
     }
 
     fn fill(&mut self, run: &RunDir, ids: Ids) -> Result<Baseline, Lost> {

@@ -57,7 +57,7 @@ pub enum Wake {
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The agent closed its end: it or the sandbox died.
-    #[error("the agent closed the link")]
+    #[error("hear from the agent: it closed the link")]
     Closed,
     /// The agent lives, but the sandbox's init and every program with it are gone.
     #[error("the sandbox has ended")]
@@ -69,10 +69,10 @@ pub enum LinkError {
     #[error("read a frame from the agent")]
     Frame(#[source] FrameError),
     /// A frame that means nothing at that point.
-    #[error("the agent broke the protocol: {0}")]
+    #[error("understand the agent: {0}")]
     Protocol(String),
     /// No answer to `hello`.
-    #[error("the agent did not answer in {} s", HELLO_WAIT.as_secs())]
+    #[error("hear from the agent in {} s", HELLO_WAIT.as_secs())]
     Silent,
 }
 

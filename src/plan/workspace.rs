@@ -47,6 +47,12 @@ pub(super) fn plan(
                 .ok()
         })
         .collect();
+    if !workspace.expose.is_empty() {
+        notes.push(
+            "exposed paths are read-only, but a socket or FIFO below them can still be spoken to"
+                .to_owned(),
+        );
+    }
     let (limits, limits_shown, more) = limits::decide(workspace, &facts.host, problems);
     notes.extend(more);
     PlannedWorkspace {

@@ -79,7 +79,7 @@ pub(super) fn expose(path: &str, around: &Surroundings) -> ExposeFact {
 }
 
 /// Where pyro's state is, links resolved as far as it exists.
-fn state(around: &Surroundings) -> PathBuf {
+pub(super) fn state(around: &Surroundings) -> PathBuf {
     resolve(&around.state_dir).0
 }
 

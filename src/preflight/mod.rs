@@ -15,7 +15,7 @@ pub use facts::{
 };
 
 use crate::request::{Action, Environment, Request};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Where the caller stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,37 +28,8 @@ pub struct Surroundings {
     pub home: Option<PathBuf>,
 }
 
-impl Surroundings {
-    /// As the environment of this process has it.
-    pub fn of_process(base_dir: &Path) -> Self {
-        let variable = |name| {
-            std::env::var_os(name)
-                .map(PathBuf::from)
-                .filter(|path| path.is_absolute())
-        };
-        let home = variable("HOME");
-        let state_dir = variable("PYRO_STATE_DIR")
-            .or_else(|| {
-                (rustix::process::geteuid().is_root()).then(|| PathBuf::from("/var/lib/pyro"))
-            })
-            .or_else(|| variable("XDG_STATE_HOME").map(|dir| dir.join("pyro")))
-            .or_else(|| home.as_ref().map(|home| home.join(".local/state/pyro")))
-            .unwrap_or_else(|| PathBuf::from("/var/lib/pyro"));
-        Self {
-            base_dir: std::path::absolute(base_dir).unwrap_or_else(|_| base_dir.to_path_buf()),
-            state_dir,
-            home,
-        }
-    }
-}
-
-/// Looks at everything that `request` rests on; relative host paths begin at `base_dir`.
-pub fn gather(request: &Request, base_dir: &Path) -> Facts {
-    gather_in(request, &Surroundings::of_process(base_dir))
-}
-
-/// As [`gather`], for a caller who keeps state elsewhere.
-pub fn gather_in(request: &Request, around: &Surroundings) -> Facts {
+/// Looks at everything that `request` rests on.
+pub fn gather(request: &Request, around: &Surroundings) -> Facts {
     let base = &around.base_dir;
     let mut facts = Facts {
         host: host::host(around),

@@ -2,7 +2,7 @@
 
 use super::Surroundings;
 use super::facts::{EntryKind, SeedContent, SeedEntry, SeedFact, SeedListing};
-use super::file;
+use super::{file, host};
 use pyro_protocol::Bytes;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -29,14 +29,18 @@ pub(super) fn walk(path: &Path, touched: &BTreeSet<Vec<u8>>, around: &Surroundin
     if let Err(error) = fs::read_dir(&root) {
         return SeedFact::Unreadable(file::why(&error));
     }
-    let state = fs::canonicalize(&around.state_dir).ok();
+    let state = host::state(around);
     let mut walk = Walk {
         root: &root,
-        state: state.as_deref(),
+        state: &state,
         listing: SeedListing::default(),
     };
     walk.descend(b"");
     let mut listing = walk.listing;
+    // It may not exist yet: then the run would make it, inside of what it copies.
+    if let Ok(inside) = state.strip_prefix(&root) {
+        listing.contains_state = Some(inside.as_os_str().as_bytes().into());
+    }
     listing.entries.sort_by(|a, b| a.path.cmp(&b.path));
     for path in touched {
         let is_file = listing
@@ -56,7 +60,7 @@ pub(super) fn walk(path: &Path, touched: &BTreeSet<Vec<u8>>, around: &Surroundin
 
 struct Walk<'a> {
     root: &'a Path,
-    state: Option<&'a Path>,
+    state: &'a Path,
     listing: SeedListing,
 }
 
@@ -67,7 +71,7 @@ impl Walk<'_> {
         let mut todo = vec![dir.to_vec()];
         while let Some(dir) = todo.pop() {
             let host = self.root.join(OsStr::from_bytes(&dir));
-            if self.state == Some(host.as_path()) {
+            if self.state == host.as_path() {
                 self.listing.contains_state = Some(dir.into());
                 continue;
             }

@@ -1,6 +1,6 @@
 use super::{
     EntryKind, EnvironmentFact, ExposeFact, FileFact, ParentFact, SeedFact, Surroundings,
-    TargetFact, gather_in,
+    TargetFact, gather,
 };
 use crate::request::{
     Action, Content, Environment, Export, GuestPath, Overwrite, PatchMatch, PatchStep, Read,
@@ -97,7 +97,7 @@ fn the_seed_is_walked_and_only_named_files_are_read() {
         ..Request::default()
     };
     request.workspace.seed = Some("seed".into());
-    let facts = gather_in(&request, &around(dir.path()));
+    let facts = gather(&request, &around(dir.path()));
     let listing = listing(&facts);
     let paths: Vec<_> = listing.entries.iter().map(|e| e.path.lossy()).collect();
     assert_eq!(
@@ -142,7 +142,7 @@ fn a_fifo_to_read_from_does_not_hang() {
         ],
         ..Request::default()
     };
-    let facts = gather_in(&request, &around(dir.path()));
+    let facts = gather(&request, &around(dir.path()));
     assert_eq!(facts.from["seed/pipe"], FileFact::NotAFile("fifo".into()));
     assert_eq!(facts.from["seed"], FileFact::NotAFile("directory".into()));
     assert_eq!(facts.from["nowhere/x"], FileFact::Missing);
@@ -157,7 +157,7 @@ fn pyros_own_state_is_found_and_not_walked() {
     let mut request = Request::default();
     request.workspace.seed = Some("seed".into());
     request.workspace.expose = vec!["seed".into(), "seed/state/runs".into()];
-    let facts = gather_in(&request, &around);
+    let facts = gather(&request, &around);
     let listing = listing(&facts);
     assert_eq!(listing.contains_state, Some("state".into()));
     assert!(listing.entry(b"state/runs").is_none());
@@ -194,7 +194,7 @@ fn what_stands_at_an_export_is_told() {
         steps: targets.map(export).to_vec(),
         ..Request::default()
     };
-    let facts = gather_in(&request, &around(dir.path()));
+    let facts = gather(&request, &around(dir.path()));
     let real = dir.path().canonicalize().expect("it is there");
     let exports = &facts.exports;
     assert_eq!(exports["from.txt"].target, TargetFact::File(5));
@@ -227,7 +227,7 @@ fn environments_and_homes_are_resolved() {
     let mut request = Request::default();
     request.workspace.environment = Environment::Dir("rootfs".into());
     request.workspace.expose = vec!["~/tools".into(), "~nobody".into()];
-    let facts = gather_in(&request, &around(dir.path()));
+    let facts = gather(&request, &around(dir.path()));
     let real = dir.path().canonicalize().expect("it is there");
     assert_eq!(
         facts.environment,
@@ -260,7 +260,7 @@ fn facts_are_data() {
         ..Request::default()
     };
     request.workspace.seed = Some("seed".into());
-    let facts = gather_in(&request, &around(dir.path()));
+    let facts = gather(&request, &around(dir.path()));
     let text = serde_json::to_string(&facts).expect("facts are data");
     assert_eq!(
         serde_json::from_str::<super::Facts>(&text).expect("the same"),

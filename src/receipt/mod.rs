@@ -10,9 +10,8 @@ pub use model::{
     StepReport, Text,
 };
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 impl Receipt {
     /// The receipt as JSON text: two-space indent, sorted keys, a final newline.
@@ -32,19 +31,6 @@ impl Receipt {
     /// # Errors
     /// Where the disk refuses.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(".new");
-        let temporary = PathBuf::from(temporary);
-        let written = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&temporary)
-            .and_then(|mut file| file.write_all(self.to_json().as_bytes()))
-            .and_then(|()| fs::rename(&temporary, path));
-        if written.is_err() {
-            let _gone = fs::remove_file(&temporary);
-        }
-        written
+        crate::workspace::replace_file(path, self.to_json().as_bytes())
     }
 }

@@ -108,7 +108,7 @@ pub fn findings(document: &Document, findings: &[Finding], style: Style) -> Stri
     out
 }
 
-/// The findings as data: a list of `{ code, message, file, line, column, pointer, help }`.
+/// The findings as data: a list of `{ code, message, file, line, column, pointer, help, notes }`.
 pub fn findings_json(document: &Document, findings: &[Finding]) -> serde_json::Value {
     findings
         .iter()
@@ -159,6 +159,7 @@ impl Finding {
             "column": location.as_ref().map(|location| location.column),
             "pointer": self.pointer,
             "help": self.full_help(),
+            "notes": self.notes,
         })
     }
 
@@ -282,6 +283,7 @@ error[export-exists]: `out/main.rs` exists already on the host
                 "column": 6,
                 "pointer": "/step/0/to",
                 "help": "add `overwrite = true`, or export to another path",
+                "notes": ["it has 1204 bytes"],
             }])
         );
     }

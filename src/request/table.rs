@@ -61,14 +61,14 @@ pub(crate) static WORKSPACE: Place = Place {
             "Host paths shown read-only at the same place; `~/` is your home.",
         )
         .default("none"),
-        Key::new("memory", Text(Kind::Size), "Memory of all processes together.").default("no limit"),
-        Key::new("disk", Text(Kind::Size), "What the workspace may add to the disk.").default("no limit"),
+        Key::new("memory", Text(Kind::Size), "Memory of all processes together.").default("half of the host's memory"),
+        Key::new("disk", Text(Kind::Size), "What the workspace may add to the disk.").default("`10GiB`, or a quarter of the free space"),
         Key::new(
             "processes",
             Number(1, 4_194_304),
             "Processes and threads at the same time.",
         )
-        .default("no limit"),
+        .default("`1024`"),
     ],
     one_of: &[],
 };
@@ -215,7 +215,7 @@ pub(crate) static VERBS: &[Verb] = &[
         key: Key::new(
             "patch",
             TextOr(Kind::Payload, &CONTENT),
-            "Applies a unified diff, all files or none.",
+            "Applies a patch (a unified diff, or the `*** Begin Patch` form), all files or none.",
         ),
         siblings: &[
             Key::new(

@@ -4,11 +4,13 @@ mod baseline;
 mod clock;
 mod host_file;
 mod host_write;
+mod replace;
 mod seed;
 mod state;
 
 pub use baseline::Baseline;
 pub use clock::Timestamp;
 pub use host_write::{HostFile, HostTarget, HostWriteError, unpack};
+pub use replace::replace_file;
 pub use seed::{Filled, KeepContents, SeedError, fill};
 pub use state::{RunDir, StateDir, StateError, Swept};

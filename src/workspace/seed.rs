@@ -309,6 +309,9 @@ impl Copier {
     }
 
     fn finish(mut self, run: &RunDir, pack_path: &Path) -> Result<Filled, SeedError> {
+        // The run's folder around it is closed; inside, every id may enter.
+        fs::set_permissions(&self.tree, fs::Permissions::from_mode(0o755))
+            .map_err(writing(&self.tree))?;
         // Links, directories and hard links were touched after they were recorded; files were not.
         for index in 0..self.entries.len() {
             let entry = &self.entries[index];

@@ -4,7 +4,7 @@
 //! from host to host is replaced, and a `facts.json` replaces what no checkout can hold.
 
 use pyro::plan::{Plan, ProblemCode, Problems, Style, describe, plan, to_json};
-use pyro::preflight::{Facts, HostFacts, gather};
+use pyro::preflight::{Facts, HostFacts, Surroundings, gather};
 use pyro::render::{self, Finding};
 use pyro::request::{Document, Request, Syntax, parse};
 use std::collections::BTreeSet;
@@ -23,7 +23,12 @@ fn request(path: &Path) -> (Request, Document) {
 }
 
 fn facts(request: &Request, case: &Path) -> Facts {
-    let mut facts = gather(request, case);
+    let around = Surroundings {
+        base_dir: case.to_owned(),
+        state_dir: "/nonexistent/state".into(),
+        home: None,
+    };
+    let mut facts = gather(request, &around);
     facts.host = HostFacts {
         euid: 1000,
         home: Some("/home/someone".into()),

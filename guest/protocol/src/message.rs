@@ -244,6 +244,10 @@ pub struct ExecReport {
     pub stderr: StreamReport,
     /// Processes it left running.
     pub left_running: u32,
+    /// The limit at which the watchdog ended processes of it (`memory limit`, `disk limit`), even where the program
+    /// itself lived on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
 }
 
 /// How a program ended.

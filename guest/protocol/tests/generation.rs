@@ -141,6 +141,7 @@ fn replies() -> Vec<Reply> {
                 sha256: SHA.to_owned(),
             },
             left_running: 1,
+            limit: Some("memory limit".to_owned()),
         }),
         Reply::Data(DataReport {
             sent: 20,

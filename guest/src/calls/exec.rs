@@ -127,6 +127,7 @@ impl Exec {
                     stdout: out.report(),
                     stderr: err.report(),
                     left_running: 0,
+                    limit: None,
                 }));
             }
             Err(SpawnError::SandboxEnded) => {
@@ -400,6 +401,7 @@ impl Exec {
             stdout,
             stderr,
             left_running: u32::try_from(left).unwrap_or(u32::MAX),
+            limit: self.reason.map(str::to_owned),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is left of root inside: eleven capabilities at most, none that reaches beyond files and own processes.
+//! What is left of root inside: ten capabilities at most, none that reaches beyond files and own processes.
 
 use rustix::io::Result;
 use rustix::thread::{CapabilitySet, CapabilitySets};
