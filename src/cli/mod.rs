@@ -3,7 +3,9 @@
 mod apply;
 mod args;
 mod check;
+mod details;
 mod doctor;
+mod line;
 mod load;
 mod outcome;
 mod plan;

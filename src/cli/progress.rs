@@ -1,7 +1,8 @@
 //! What happens while it happens: a line for each step, and on a terminal one that moves.
 
-use super::outcome::{self, Line};
+use super::line::Line;
 use super::terminal::{Terminal, visible};
+use super::{details, outcome};
 use crate::execute::Event;
 use crate::request::Document;
 use rustix::termios::tcgetwinsize;
@@ -56,7 +57,7 @@ impl<'a> Progress<'a> {
             Event::StepEnded { report, .. } => {
                 self.show(None);
                 self.print(&self.line.ended(report, &self.terminal));
-                self.print(&outcome::details(report, self.document, &self.terminal));
+                self.print(&details::details(report, self.document, &self.terminal));
             }
             Event::Ended { .. } => self.show(None),
         }

@@ -5,7 +5,7 @@ use super::expect;
 use super::session::{Session, StepError};
 use crate::patch::{self, Side};
 use crate::plan::{PlannedDiff, PlannedExport};
-use crate::receipt::{StepReport, Text};
+use crate::receipt::{RefusalReport, StepReport, Text};
 use crate::workspace::{HostTarget, HostWriteError, unpack};
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use pyro_protocol::Bytes;
@@ -137,19 +137,19 @@ impl Session<'_> {
             // The reason lies with the guest where the stream from it broke.
             Err(HostWriteError::Receive(_)) if call.is_err() => return call,
             Err(error) => {
-                let code = if matches!(error, HostWriteError::Exists(_)) {
+                let exists = matches!(error, HostWriteError::Exists(_));
+                let source = error.source().map(|source| format!(": {source}"));
+                let code = if exists {
                     "export-exists"
                 } else {
                     "export-failed"
                 };
-                let source = error
-                    .source()
-                    .map(|source| format!(": {source}"))
-                    .unwrap_or_default();
-                return Err(StepError::refused(
-                    code,
-                    format!("could not {error}{source}"),
-                ));
+                let help = "take it away, or say `overwrite = true`; nothing was written";
+                return Err(StepError::Refused(RefusalReport {
+                    code: code.to_owned(),
+                    message: format!("could not {error}{}", source.unwrap_or_default()),
+                    help: exists.then(|| help.to_owned()),
+                }));
             }
         }
         Ok(())

@@ -7,6 +7,7 @@ use super::session::{Session, StepError};
 use crate::machine::CallEvent;
 use crate::plan::{PlannedExec, PlannedStep};
 use crate::receipt::{ExecReport, StepReport};
+use pyro_protocol::Bytes;
 use pyro_protocol::frame::STREAM_ERRORS;
 use pyro_protocol::message::{ExecEnd, ExecRun, Op, Reply};
 
@@ -14,6 +15,7 @@ use pyro_protocol::message::{ExecEnd, ExecRun, Op, Reply};
 const SPOOL_LIMIT: u64 = 256 << 20;
 /// From TERM to KILL.
 const GRACE_MS: u64 = 2000;
+const SIGKILL: i32 = 9;
 
 impl Session<'_> {
     pub(super) fn exec(
@@ -61,6 +63,7 @@ impl Session<'_> {
                 CallEvent::Failed(failure) => return Err(failure.into()),
             }
         };
+        self.still_there(&done.end)?;
         let outcome = outcome(&done.end, &done);
         if outcome.left_running > 0 {
             let many = if outcome.left_running == 1 {
@@ -98,6 +101,36 @@ impl Session<'_> {
             Err(StepError::Cancelled)
         } else {
             Ok(())
+        }
+    }
+}
+
+impl Session<'_> {
+    /// A KILL that nobody explains may be the end of the whole sandbox: its kernel ends every program with it. Such
+    /// a sandbox cannot even try to start a program.
+    fn still_there(&mut self, end: &ExecEnd) -> Result<(), StepError> {
+        let unexplained = matches!(
+            end,
+            ExecEnd::Signalled {
+                signal: SIGKILL,
+                reason: None
+            }
+        );
+        if !unexplained {
+            return Ok(());
+        }
+        let probe = Op::ExecRun(ExecRun {
+            argv: vec![Bytes::from(&b"/.pyro-there-is-no-such-program"[..])],
+            cwd: Bytes::from(&b"/"[..]),
+            env: Vec::new(),
+            timeout_ms: 1000,
+            grace_ms: 0,
+            stdin: false,
+            spool_limit: 0,
+        });
+        match self.call(probe, None) {
+            Err(StepError::Lost(error)) => Err(StepError::Lost(error)),
+            Ok(_) | Err(StepError::Refused(_) | StepError::Cancelled) => Ok(()),
         }
     }
 }

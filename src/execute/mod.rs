@@ -65,6 +65,8 @@ enum Lost {
     Boot(MachineError),
     #[error("reach the agent")]
     Link(#[source] LinkError),
+    #[error("finish the run")]
+    Died(#[source] LinkError),
 }
 
 /// What a run left to look at.
@@ -206,7 +208,7 @@ impl Progress<'_> {
         if self.lost.is_none() {
             match session.changes() {
                 Ok(changes) => self.changes = changes.iter().map(ChangeReport::from).collect(),
-                Err(StepError::Lost(error)) => self.lost = Some(chain(&error)),
+                Err(StepError::Lost(error)) => self.lost = Some(chain(&Lost::Died(error))),
                 Err(StepError::Cancelled) => self.cancelled = true,
                 Err(StepError::Refused(refusal)) => {
                     self.isolation
@@ -282,7 +284,7 @@ impl Progress<'_> {
                 StepOutcome::Cancelled
             }
             Err(StepError::Lost(error)) => {
-                self.lost = Some(chain(&error));
+                self.lost = Some(chain(&Lost::Died(error)));
                 StepOutcome::Lost
             }
         };

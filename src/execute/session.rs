@@ -35,6 +35,9 @@ impl From<Failure> for StepError {
         if failure.code == FailureCode::Cancelled {
             return Self::Cancelled;
         }
+        if failure.code == FailureCode::SandboxEnded {
+            return Self::Lost(LinkError::Ended);
+        }
         let code = serde_json::to_value(failure.code).ok();
         let code = code
             .and_then(|code| code.as_str().map(str::to_owned))

@@ -59,6 +59,9 @@ pub enum LinkError {
     /// The agent closed its end: it or the sandbox died.
     #[error("hear from the agent: it closed the link")]
     Closed,
+    /// The agent lives, but the sandbox's init and every program with it are gone.
+    #[error("the sandbox has ended")]
+    Ended,
     /// The operating system refused.
     #[error("use the link to the agent")]
     Socket(#[source] io::Error),

@@ -86,7 +86,6 @@ fn commands_find_the_environment_that_the_rules_promise() {
         env,
         [
             "A=1",
-            "GIT_CONFIG_SYSTEM=/etc/gitconfig",
             "HOME=/root",
             "LANG=C.UTF-8",
             "LOGNAME=root",

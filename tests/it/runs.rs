@@ -125,14 +125,14 @@ fn trimmed(value: Value) -> Value {
                     || key == "mode" && value == "0644")
             });
             let entries: Map<_, _> = entries
-                .map(|(key, value)| match value {
-                    // The absolute path is another each time.
-                    Value::String(_) if key == "path_base64" => (key, "…".into()),
-                    Value::String(digest) if key == "sha256" => (
-                        key,
-                        Value::String(digest.replace("sha256:", "")[..12].into()),
-                    ),
-                    other => (key, trimmed(other)),
+                .map(|(key, value)| {
+                    let value = match (&*key, value.as_str()) {
+                        // The absolute path is another each time.
+                        ("path_base64", Some(_)) => "…".into(),
+                        ("sha256", Some(digest)) => digest.replace("sha256:", "")[..12].into(),
+                        _ => trimmed(value),
+                    };
+                    (key, value)
                 })
                 .collect();
             if entries.len() == 1 && entries.contains_key("text") {
