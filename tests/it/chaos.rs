@@ -100,6 +100,10 @@ expect.stdout.equals = "alive\n"
         assert_eq!(ran.code, Some(4), "{}", ran.text());
         assert_eq!(receipt["steps"][1]["outcome"], "passed", "{}", ran.text());
         assert_eq!(receipt["steps"][0]["exec"]["timed_out"], false, "{script}");
+        if script.starts_with("for") {
+            let note = &receipt["steps"][0]["notes"][0];
+            assert_eq!(note, "processes of it were ended: memory limit");
+        }
     }
 }
 
@@ -207,6 +211,23 @@ exec = ["echo", "later"]
         assert_eq!(world.runs().len(), 0);
         nothing_is_left(&world);
     }
+}
+
+#[test]
+fn an_interrupted_run_exits_with_130() {
+    let world = World::new();
+    let child = world
+        .command(["run", "host", "--", "sleep", "1000"])
+        .spawn()
+        .expect("pyro starts");
+    wait_for("the program", || find(&world, "sleep").is_some());
+    kill_process(id(&child), Signal::INT).expect("pyro is there");
+    let ran = world
+        .ran(child.wait_with_output().expect("ends"))
+        .ended(130);
+    assert_eq!(world.receipt()["outcome"], "cancelled", "{}", ran.text());
+    assert_eq!(world.runs().len(), 0);
+    nothing_is_left(&world);
 }
 
 #[test]

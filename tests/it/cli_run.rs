@@ -36,6 +36,7 @@ fn run_passes_the_exit_code_and_the_output_on() {
             &["run", "host", "--timeout", "200ms", "--", "sleep", "60"],
         ),
         (125, &["run", "dir:nowhere", "--", "true"]),
+        (125, &["run", "host", "--timeout", "soon", "--", "true"]),
         (126, &["run", "host", "--", "/etc"]),
         (127, &["run", "host", "--", "no-such-program"]),
         (137, &["run", "host", "--", "sh", "-c", "kill -KILL $$"]),
