@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 
 /// Lines of an output that are shown when a step fails.
 const TAIL: usize = 12;
+/// Characters of a line that are shown.
+const MAX_LINE: usize = 400;
 /// Lines of a diff or listing that are shown.
 const MAX_TEXT: usize = 400;
 
@@ -152,7 +154,7 @@ fn diff_lines(text: &str, terminal: &Terminal) -> String {
     let mut out = String::new();
     let total = text.lines().count();
     for line in text.lines().take(MAX_TEXT) {
-        let line = visible(line);
+        let line = clipped(&visible(line));
         let line = match line.as_bytes().first() {
             Some(b'+') => terminal.tone(Tone::Good, &line),
             Some(b'-') => terminal.tone(Tone::Bad, &line),
@@ -171,6 +173,18 @@ fn diff_lines(text: &str, terminal: &Terminal) -> String {
     out
 }
 
+/// A line that is no longer than anybody reads.
+fn clipped(line: &str) -> String {
+    let Some((end, _)) = line.char_indices().nth(MAX_LINE) else {
+        return line.to_owned();
+    };
+    format!(
+        "{}… {} more characters",
+        &line[..end],
+        line[end..].chars().count()
+    )
+}
+
 /// The last lines of an output, and where the rest is.
 fn last_lines(name: &str, output: &OutputReport, count: usize, terminal: &Terminal) -> String {
     if output.bytes == 0 {
@@ -187,7 +201,7 @@ fn last_lines(name: &str, output: &OutputReport, count: usize, terminal: &Termin
     let mut out = format!("  {}\n", terminal.tone(Tone::Faint, &format!("{title}:")));
     for line in shown {
         let line = line.rsplit('\r').find(|part| !part.is_empty());
-        let line = format!("  | {}", visible(line.unwrap_or_default()));
+        let line = format!("  | {}", clipped(&visible(line.unwrap_or_default())));
         let _infallible = writeln!(out, "{}", line.trim_end());
     }
     if let Some(file) = &output.file {

@@ -13,6 +13,8 @@ use crate::{Exit, Options};
 
 /// pyro itself failed, before or after the program.
 const PYRO_FAILED: u8 = 125;
+/// How the request is called that the command line stands for.
+const NAME: &str = "pyro run";
 /// The id of the step that runs the program.
 const RUN: &str = "run";
 
@@ -22,7 +24,9 @@ pub(super) fn run(args: &Run, global: &Global, terminal: &Terminal) -> u8 {
         Ok(built) => built,
         Err(errors) => {
             let found: Vec<Finding> = Vec::from(&errors);
-            let drawn = findings(errors.document(), &found, terminal.finding_style());
+            let mut document = errors.document().clone();
+            NAME.clone_into(&mut document.name);
+            let drawn = findings(&document, &found, terminal.finding_style());
             terminal.err(drawn.as_bytes());
             return PYRO_FAILED;
         }
@@ -142,6 +146,6 @@ fn request(args: &Run) -> Result<(Request, Document), ParseErrors> {
     }
     let request = builder.build()?;
     // The document that the command stands for, so that messages can point into it.
-    let document = Document::of("pyro run", &request);
+    let document = Document::of(NAME, &request);
     Ok((request, document))
 }

@@ -258,11 +258,17 @@ fn listing_digest(listing: &SeedListing) -> Digest {
 /// Why a path must not be shown inside, if it must not.
 fn refused(path: &Path) -> Option<&'static str> {
     /// What the sandbox has its own of: neither these nor anything below.
-    const OWN: [&str; 5] = ["/proc", "/sys", "/dev", "/workspace", "/boot"];
-    /// These would hide what the sandbox needs, or show far too much; a path below them is fine.
-    const WHOLE: [&str; 9] = [
-        "/", "/etc", "/home", "/root", "/run", "/tmp", "/usr", "/var", "/bin",
+    const OWN: [&str; 7] = [
+        "/proc",
+        "/sys",
+        "/dev",
+        "/workspace",
+        "/boot",
+        "/tmp",
+        "/run",
     ];
+    /// These would hide what the sandbox needs, or show far too much; a path below them is fine.
+    const WHOLE: [&str; 7] = ["/", "/etc", "/home", "/root", "/usr", "/var", "/bin"];
     if OWN.iter().any(|own| path.starts_with(own)) {
         Some("the sandbox has its own")
     } else if WHOLE.iter().any(|whole| path == Path::new(whole)) {

@@ -4,6 +4,7 @@ mod baseline;
 mod clock;
 mod host_file;
 mod host_write;
+mod remove;
 mod replace;
 mod seed;
 mod state;
