@@ -1,5 +1,6 @@
 //! The documents say what the code says: every code is in its table, every example parses, every link leads somewhere.
 
+use crate::harness::root;
 use pyro::Exit;
 use pyro::patch::RefusalCode;
 use pyro::plan::{ProblemCode, plan};
@@ -9,10 +10,6 @@ use pyro::request::{ErrorCode, Syntax, parse, resolve};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
 
 fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).expect("the document is readable")

@@ -38,9 +38,7 @@ fn used(source: &str) -> impl Iterator<Item = &str> {
 #[test]
 fn imports_point_down() {
     for (folder, may_use) in MAY_USE {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("src")
-            .join(folder);
+        let root = crate::harness::root().join("src").join(folder);
         let mut texts = Vec::new();
         sources(&root, &mut texts);
         let used: BTreeSet<_> = texts.iter().flat_map(|text| used(text)).collect();
