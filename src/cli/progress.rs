@@ -163,8 +163,9 @@ impl Frame {
         if self.stop || elapsed < PATIENCE {
             return;
         }
-        let width =
-            tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col).max(20));
+        // A terminal that does not know its width says 0.
+        let width = tcgetwinsize(std::io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+        let width = if width == 0 { 80 } else { width.max(20) };
         let text = format!(
             "{what}  {:.1} s  {}",
             elapsed.as_secs_f64(),

@@ -9,6 +9,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 pub(super) struct Terminal {
     colour_out: bool,
     colour_err: bool,
+    live: bool,
     pub(super) quiet: bool,
     pub(super) verbose: bool,
 }
@@ -24,11 +25,12 @@ pub(super) enum Tone {
 
 impl Terminal {
     pub(super) fn new(global: &Global) -> Self {
-        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let capable = std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let wanted = capable && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self {
             colour_out: wanted && io::stdout().is_terminal(),
             colour_err: wanted && io::stderr().is_terminal(),
+            live: capable && !global.quiet && io::stderr().is_terminal(),
             quiet: global.quiet,
             verbose: global.verbose > 0,
         }
@@ -39,6 +41,7 @@ impl Terminal {
         Self {
             colour_out: false,
             colour_err: false,
+            live: false,
             quiet: false,
             verbose: false,
         }
@@ -46,7 +49,7 @@ impl Terminal {
 
     /// Whether somebody watches standard error live.
     pub(super) fn is_live(self) -> bool {
-        !self.quiet && self.colour_err
+        self.live
     }
 
     /// How findings are drawn on standard error.
