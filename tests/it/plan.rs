@@ -8,6 +8,7 @@ use pyro::preflight::{Facts, HostFacts, Surroundings, gather};
 use pyro::render::{self, Finding};
 use pyro::request::{Document, Request, Syntax, parse};
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 fn request(path: &Path) -> (Request, Document) {
@@ -116,7 +117,16 @@ fn copy_reversed(from: &Path, to: &Path) {
             let target = std::fs::read_link(&old).expect("a link");
             std::os::unix::fs::symlink(target, new).expect("a new link");
         } else {
-            std::fs::copy(old, new).expect("a new file");
+            std::fs::copy(&old, &new).expect("a new file");
+            // A checkout's modes depend on the umask of whoever made it; a plan shows modes.
+            let executable = std::fs::metadata(&old)
+                .expect("a file")
+                .permissions()
+                .mode()
+                & 0o100;
+            let mode = if executable == 0 { 0o644 } else { 0o755 };
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&new, permissions).expect("a mode");
         }
     }
 }
