@@ -5,6 +5,7 @@ use super::load::{Findings, load};
 use super::outcome;
 use super::progress::Progress;
 use super::terminal::Terminal;
+use crate::machine::Spare;
 use crate::receipt::{Outcome, Receipt};
 use crate::{Cancel, Error, Exit};
 use std::path::Path;
@@ -18,6 +19,8 @@ pub(super) fn apply(args: &Apply, global: &Global, terminal: &Terminal) -> Exit 
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
+    // It takes its time, and there is planning to do.
+    let spare = Spare::begin();
     let plan = match loaded.plan(show, terminal) {
         Ok(plan) => plan,
         Err(exit) => return exit,
@@ -25,7 +28,7 @@ pub(super) fn apply(args: &Apply, global: &Global, terminal: &Terminal) -> Exit 
     let ran = cancel_on_signals().and_then(|cancel| {
         loaded.options.cancel = Some(cancel);
         let mut progress = Progress::new(*terminal, &loaded.document, args.json);
-        plan.apply(&loaded.options, &mut |event| progress.event(&event))
+        plan.apply_with(spare, &loaded.options, &mut |event| progress.event(&event))
     });
     let ran = match ran {
         Ok(ran) => ran,

@@ -6,6 +6,7 @@ use super::load::{Findings, Loaded};
 use super::outcome;
 use super::terminal::Terminal;
 use crate::execute::{Event, Stream};
+use crate::machine::Spare;
 use crate::receipt::{Outcome, Receipt, StepOutcome};
 use crate::render::{Finding, findings};
 use crate::request::{Document, ParseErrors, Request, Step, Syntax, emit, literal};
@@ -35,6 +36,8 @@ pub(super) fn run(args: &Run, global: &Global, terminal: &Terminal) -> u8 {
         terminal.print(&emit(&request, syntax));
         return Exit::Ok.code();
     }
+    // It takes its time, and this process has two or three things to do first.
+    let spare = Spare::begin();
     let options = Options {
         state_dir: global.state_dir.clone(),
         source: document.name.clone(),
@@ -44,7 +47,7 @@ pub(super) fn run(args: &Run, global: &Global, terminal: &Terminal) -> u8 {
     let ran = cancel_on_signals().and_then(|cancel| {
         loaded.options.cancel = Some(cancel);
         let plan = loaded.request.plan(&loaded.options)?;
-        plan.apply(&loaded.options, &mut |event| pass_on(&event, args, terminal))
+        plan.apply_with(spare, &loaded.options, &mut |event| pass_on(&event, args, terminal))
     });
     let ran = match ran {
         Ok(ran) => ran,

@@ -21,7 +21,7 @@ mod show;
 pub use event::{Event, Stream};
 pub use show::summary;
 
-use crate::machine::{self, Cancel, Link, LinkError, MachineError};
+use crate::machine::{self, Cancel, Link, LinkError, MachineError, Spare};
 use crate::plan::{Plan, PlannedAction, PlannedEnvironment, PlannedStep};
 use crate::receipt::{
     ChangeReport, EnvironmentReport, Outcome, Receipt, RequestReport, SeedReport, StepOutcome,
@@ -76,7 +76,7 @@ pub struct Ran {
     pub path: PathBuf,
 }
 
-/// Executes a plan. Everything that happens is told to `on_event` as it happens, and is in the receipt afterwards.
+/// Executes a plan in the sandbox that `spare` becomes. Everything that happens is told to `on_event` as it happens, and is in the receipt afterwards.
 ///
 /// # Errors
 /// Where nothing could be started or the receipt not be written. A failed step, a cancelled run and a machine that
@@ -85,6 +85,7 @@ pub fn execute(
     plan: &Plan,
     state: &StateDir,
     cancel: &Cancel,
+    spare: Spare,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Ran, ExecuteError> {
     let started = Timestamp::now();
@@ -112,7 +113,7 @@ pub fn execute(
     };
     phase("run folder made");
     on_event(Event::Started { plan });
-    if let Err(lost) = progress.run(state, &run, &folder, cancel, on_event) {
+    if let Err(lost) = progress.run(spare, state, &run, &folder, cancel, on_event) {
         progress.lost = Some(chain(&lost));
     }
     progress.not_run(on_event);
@@ -161,6 +162,7 @@ struct Progress<'a> {
 impl Progress<'_> {
     fn run(
         &mut self,
+        spare: Spare,
         state: &StateDir,
         run: &RunDir,
         folder: &Path,
@@ -168,16 +170,18 @@ impl Progress<'_> {
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Lost> {
         let (ids, range) = machine::ids_for_this_user(state.path()).map_err(Lost::Ids)?;
+        let booting = spare.boot(&boot(self.plan, run, ids)).map_err(Lost::Boot)?;
+        self.phase("zygote told");
+        // Meanwhile the sandbox is made; nobody looks into the tree before the first step.
         let baseline = self.fill(run, ids)?;
         self.phase("workspace filled");
-        let mut machine = machine::start(&boot(self.plan, run, ids)).map_err(Lost::Boot)?;
-        self.phase("sandbox made");
+        // Greeted before it is there: its answer is the first thing that it says.
+        let stream = booting.link().try_clone();
+        let link = stream.map_err(LinkError::Socket).and_then(Link::open);
+        // Where both failed, this one says why.
+        let machine = booting.ready().map_err(Lost::Boot)?;
         self.isolation = isolation(ids, &machine.ready().notes);
-        let stream = machine
-            .link()
-            .try_clone()
-            .map_err(|error| Lost::Link(LinkError::Socket(error)))?;
-        let link = Link::open(stream).map_err(Lost::Link)?;
+        let link = link.map_err(Lost::Link)?;
         self.phase("agent answers");
         let mut session = Session::new(link, self.plan, run, folder, cancel, &baseline);
         for step in &self.plan.steps {
@@ -211,6 +215,7 @@ impl Progress<'_> {
         }
         self.phase("changes known");
         drop(session);
+        self.phase("link closed");
         machine.stop().map_err(Lost::Boot)?;
         self.phase("sandbox ended");
         drop(range);

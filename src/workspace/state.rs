@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  lock                      held for a moment while runs are made or swept
-//!  runs/ID/lock              held for as long as the run lives; what is alive is known by this lock alone
-//!  runs/ID/{tree,stage,spool,system,baseline,pack}
+//!  runs/ID                   locked for as long as the run lives; what is alive is known by this lock alone
+//!  runs/ID/{tree,stage,spool,system,baseline,pack}, all but the tree only where they are needed
 //!  runs/ID/host-writes       temporary files beside export targets, one path a line
 //!  receipts/TIME-ID/receipt.json and long outputs
 //!  ranges/N                  id ranges in use (root only), held likewise
@@ -135,13 +135,10 @@ impl StateDir {
         let id = random_id().map_err(io_error("draw random bytes for a run in", &self.path))?;
         let path = self.path.join("runs").join(&id);
         make_dir(&path)?;
-        let lock_path = path.join("lock");
-        let lock = open_lock(&lock_path)?;
+        let lock = File::open(&path).map_err(io_error("open", &path))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|errno| io_error("lock", &lock_path)(errno.into()))?;
-        for folder in ["tree", "stage", "spool", "system"] {
-            make_dir(&path.join(folder))?;
-        }
+            .map_err(|errno| io_error("lock", &path)(errno.into()))?;
+        make_dir(&path.join("tree"))?;
         Ok(RunDir {
             id,
             path,
@@ -168,7 +165,7 @@ impl StateDir {
                     dead.push(path);
                     continue;
                 }
-                let alive = open_lock(&path.join("lock")).is_ok_and(|lock| {
+                let alive = File::open(&path).is_ok_and(|lock| {
                     flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err()
                 });
                 if !alive {

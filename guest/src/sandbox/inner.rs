@@ -80,15 +80,14 @@ fn become_init(
     limits: &Limits,
 ) -> Result<(), BootFailure> {
     let step = BootStep::InnerNamespaces;
+    let root = own_tree()?;
+    // By then the agent has opened the namespaces, too.
     receive(agent, PATIENCE).at(step, "wait for the id map")?;
     become_root(boot.ids).at(BootStep::IdMap, "become root of the inner namespace")?;
     rustix::system::sethostname(boot.hostname.as_bytes()).at(step, "set the host name")?;
-    build(boot, tree)?;
+    build(boot, &Tree { root, owner: 0, overrule: tree.overrule })?;
     sys::ignore_children();
     limits.apply().at(BootStep::Rlimits, "set init's limits")?;
-    // The agent opens the namespaces now.
-    send(agent, b"").at(step, "report the mounts")?;
-    receive(agent, PATIENCE).at(step, "wait for the agent")?;
     let step = BootStep::Privileges;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .at(step, "make init untraceable")?;
@@ -98,18 +97,18 @@ fn become_init(
     sys::install_filter(filter).at(BootStep::Seccomp, "install the seccomp filter")
 }
 
-fn build(boot: &Boot, tree: &Tree) -> Result<(), BootFailure> {
+/// Everything in the copied mount namespace is locked together; a copy of the tree is ours to pivot into.
+fn own_tree() -> Result<OwnedFd, BootFailure> {
     let step = BootStep::InnerMounts;
-    // Everything in the copied mount namespace is locked together; a copy of the tree is ours to pivot into.
     let inner = mounts::handle(CWD, c"inner").at(step, "open the tree")?;
     let root = mounts::copy(&inner, true).at(step, "copy the tree")?;
     mounts::attach(&root, &inner).at(step, "attach the copy")?;
-    let tree = Tree {
-        root,
-        owner: 0,
-        overrule: tree.overrule,
-    };
-    proc(&tree)?;
+    Ok(root)
+}
+
+fn build(boot: &Boot, tree: &Tree) -> Result<(), BootFailure> {
+    let step = BootStep::InnerMounts;
+    proc(tree)?;
     let pts = devpts(boot.ids).at(step, "mount devpts")?;
     tree.mount(Path::new("dev/pts"), &pts)
         .at(step, "attach /dev/pts")?;

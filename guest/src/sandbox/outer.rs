@@ -38,8 +38,7 @@ pub(crate) fn run(
     let null = rustix::fs::openat(CWD, c"/dev/null", rustix::fs::OFlags::RDWR, Mode::empty())?;
     replace(control, null.as_fd())?;
     drop(null);
-    receive(&zygote, PATIENCE)?;
-    let built = build(boot, sources);
+    let built = build(boot, sources, &zygote);
     let reply = match &built {
         Ok(built) => BootReply::Ready(Ready {
             agent_pid: 0,
@@ -87,7 +86,9 @@ pub(crate) fn owner(ids: Ids) -> u32 {
     }
 }
 
-fn build(boot: &Boot, sources: Option<Sources>) -> Result<Built, BootFailure> {
+fn build(boot: &Boot, sources: Option<Sources>, zygote: &OwnedFd) -> Result<Built, BootFailure> {
+    // What needs no ids, while the zygote writes the map.
+    loopback()?;
     let step = BootStep::AgentRoot;
     let recursive_private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change(c"/", recursive_private).at(step, "make every mount private")?;
@@ -95,12 +96,12 @@ fn build(boot: &Boot, sources: Option<Sources>) -> Result<Built, BootFailure> {
         Some(sources) => sources,
         None => Sources::open(boot)?,
     };
+    receive(zygote, PATIENCE).at(BootStep::IdMap, "wait for the id map")?;
     become_root(boot.ids).at(BootStep::IdMap, "become root of the outer namespace")?;
     let root = agent_root(&sources)?;
     let state = open_directory(c"/state").at(step, "open the run folder")?;
     let place = mounts::handle(CWD, c"inner").at(step, "open /inner")?;
     let (tree, notes) = system::build(boot, sources, &state, &place, owner(boot.ids))?;
-    loopback()?;
     // Programs have no capability over the network namespace, which is the agent's: low ports are for everybody.
     std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
         .at(BootStep::Loopback, "open the low ports")?;
@@ -263,7 +264,6 @@ fn start_init(
         sys::Fork::Parent { pid, pidfd } => {
             drop(theirs);
             idmap::write_inner(pid, boot.ids)?;
-            hear(&ours)?;
             let process = pid.to_string();
             // Now: once init is untraceable, nobody opens them any more, the agent included.
             let namespaces = Namespaces::open(|name| namespace(&process, name))
