@@ -181,7 +181,7 @@ impl StateDir {
         Ok(swept)
     }
 
-    /// Makes the folder of a receipt, and removes those that are too old to keep.
+    /// Makes the folder of a receipt.
     ///
     /// # Errors
     /// Where the disk refuses.
@@ -189,23 +189,32 @@ impl StateDir {
         let receipts = self.path.join("receipts");
         let path = receipts.join(format!("{}-{run}", started.compact()));
         make_dir(&path)?;
-        let mut all: Vec<PathBuf> = fs::read_dir(&receipts)
-            .map_err(io_error("read", &receipts))?
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .collect();
+        Ok(path)
+    }
+
+    /// Removes the receipts that are too old to keep, and the long outputs of those that are not new.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    pub fn thin_receipts(&self) -> Result<(), StateError> {
+        let receipts = self.path.join("receipts");
+        let all = fs::read_dir(&receipts).map_err(io_error("read", &receipts))?;
+        let mut all: Vec<_> =
+            all.filter_map(|entry| entry.ok().map(|entry| entry.file_name())).collect();
         all.sort_unstable_by(|a, b| b.cmp(a));
+        let all = all.iter().map(|name| receipts.join(name));
         // Each run moves one receipt over the edge; two, so that one that was missed is caught up with.
-        for old in all.iter().skip(KEEP_OUTPUTS).take(2) {
-            for output in fs::read_dir(old).into_iter().flatten().flatten() {
+        for old in all.clone().skip(KEEP_OUTPUTS).take(2) {
+            for output in fs::read_dir(&old).into_iter().flatten().flatten() {
                 if output.file_name() != "receipt.json" {
                     let _gone = fs::remove_file(output.path());
                 }
             }
         }
-        for old in all.iter().skip(KEEP_RECEIPTS) {
-            let _gone = remove_tree(old);
+        for old in all.skip(KEEP_RECEIPTS) {
+            let _gone = remove_tree(&old);
         }
-        Ok(path)
+        Ok(())
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
 /// Of /proc, shown read-only.
 const READ_ONLY: [&str; 5] = ["sys", "sysrq-trigger", "irq", "bus", "fs"];
 
-/// Of /proc, covered by /dev/null (files) or an empty tmpfs (directories); absent ones are skipped.
+/// Of /proc, covered by /dev/null (files) or an empty directory (directories); absent ones are skipped.
 const MASKED: [&str; 21] = [
     "kcore",
     "keys",
@@ -143,18 +143,18 @@ fn proc(tree: &Tree) -> Result<(), BootFailure> {
             .at(step, format!("make /proc/{name} read-only"))?;
     }
     let null = mounts::handle(&tree.root, c"dev/null").at(step, "open /dev/null")?;
-    let mut nothing: Option<OwnedFd> = None;
+    let empty = mounts::handle(CWD, c"empty").at(step, "open /empty")?;
     for name in MASKED {
         let place = match mounts::handle(&proc, name) {
             Err(Errno::NOENT) => continue,
             opened => opened.at(step, format!("open /proc/{name}"))?,
         };
-        mask(&place, &null, &mut nothing).at(step, format!("mask /proc/{name}"))?;
+        mask(&place, &null, &empty).at(step, format!("mask /proc/{name}"))?;
     }
     Ok(())
 }
 
-fn mask(place: &OwnedFd, null: &OwnedFd, nothing: &mut Option<OwnedFd>) -> rustix::io::Result<()> {
+fn mask(place: &OwnedFd, null: &OwnedFd, empty: &OwnedFd) -> rustix::io::Result<()> {
     let mode = rustix::fs::fstat(place)?.st_mode;
     if mode & 0o007 == 0 {
         // Closed to all but the host's root, whose id nobody has here: a mask would cover nothing, and takes time.
@@ -163,19 +163,7 @@ fn mask(place: &OwnedFd, null: &OwnedFd, nothing: &mut Option<OwnedFd>) -> rusti
     if !rustix::fs::FileType::from_raw_mode(mode).is_dir() {
         return mounts::attach(mounts::copy(null, false)?, place);
     }
-    let empty = match nothing.take() {
-        // Attached already: what is empty may be seen in several places.
-        Some(empty) => {
-            let copy = mounts::copy(&empty, false)?;
-            *nothing = Some(empty);
-            copy
-        }
-        None => {
-            let options = [("size", "4k"), ("nr_inodes", "2"), ("mode", "0555")];
-            let empty = mounts::new("tmpfs", &options, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
-            *nothing = Some(rustix::io::fcntl_dupfd_cloexec(&empty, 3)?);
-            empty
-        }
-    };
+    let empty = mounts::copy(empty, false)?;
+    mounts::restrict(&empty, MOUNT_ATTR_RDONLY)?;
     mounts::attach(empty, place)
 }

@@ -142,12 +142,17 @@ pub(crate) fn take_root_ids(ids: Ids) -> rustix::io::Result<()> {
 /// The same for a first process, whose parent-death signal and traceability do not survive a change of ids.
 pub(crate) fn become_root(ids: Ids) -> rustix::io::Result<()> {
     take_root_ids(ids)?;
+    after_ids_changed()
+}
+
+/// See [`become_root`].
+pub(crate) fn after_ids_changed() -> rustix::io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     // For the moment: who writes a child's id map must be able to open it, and the parent opens its namespaces.
     rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
 }
 
-/// tmpfs with /state, /proc and places for the tree to be.
+/// tmpfs with /state, /proc, something empty to hide things with, and places for the tree to be.
 fn agent_root(sources: &Sources) -> Result<OwnedFd, BootFailure> {
     let step = BootStep::AgentRoot;
     let root = system::skeleton().at(step, "make a tmpfs")?;
@@ -156,10 +161,12 @@ fn agent_root(sources: &Sources) -> Result<OwnedFd, BootFailure> {
         .or_else(|_| mounts::handle(CWD, c"proc"))
         .at(step, "open /usr")?;
     mounts::attach(&root, place).at(step, "attach the tmpfs")?;
+    let mode = Mode::from_raw_mode(0o700);
     for folder in ["state", "proc", "inner", "upper", "scratch"] {
-        rustix::fs::mkdirat(&root, folder, Mode::from_raw_mode(0o700))
-            .at(step, format!("make /{folder}"))?;
+        rustix::fs::mkdirat(&root, folder, mode).at(step, format!("make /{folder}"))?;
     }
+    let empty = Mode::from_raw_mode(0o555);
+    rustix::fs::mkdirat(&root, "empty", empty).at(step, "make /empty")?;
     let state = mounts::handle(&root, c"state").at(step, "open /state")?;
     mounts::attach(&sources.run_dir, state).at(step, "attach the run folder")?;
     // What a program gets as its standard input.
