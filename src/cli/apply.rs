@@ -13,14 +13,12 @@ use std::path::Path;
 /// SIGHUP, SIGINT, SIGTERM.
 const ENDING_SIGNALS: [i32; 3] = [1, 2, 15];
 
-pub(super) fn apply(args: &Apply, global: &Global, terminal: &Terminal) -> Exit {
+pub(super) fn apply(args: &Apply, spare: Option<Spare>, global: &Global, terminal: &Terminal) -> Exit {
     let show = Findings::json(args.json);
     let mut loaded = match load(&args.source, global, show, terminal) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    // It takes its time, and there is planning to do.
-    let spare = Spare::begin();
     let plan = match loaded.plan(show, terminal) {
         Ok(plan) => plan,
         Err(exit) => return exit,
@@ -28,7 +26,7 @@ pub(super) fn apply(args: &Apply, global: &Global, terminal: &Terminal) -> Exit 
     let ran = cancel_on_signals().and_then(|cancel| {
         loaded.options.cancel = Some(cancel);
         let mut progress = Progress::new(*terminal, &loaded.document, args.json);
-        plan.apply_with(spare, &loaded.options, &mut |event| progress.event(&event))
+        plan.apply_with(spare.unwrap_or_else(Spare::begin), &loaded.options, &mut |event| progress.event(&event))
     });
     let ran = match ran {
         Ok(ran) => ran,

@@ -17,7 +17,7 @@ const PYRO_FAILED: u8 = 125;
 /// The id of the step that runs the program.
 const RUN: &str = "run";
 
-pub(super) fn run(args: &Run, global: &Global, terminal: &Terminal) -> u8 {
+pub(super) fn run(args: &Run, spare: Option<Spare>, global: &Global, terminal: &Terminal) -> u8 {
     let show = Findings::json(args.json);
     let (request, document) = match request(args) {
         Ok(built) => built,
@@ -36,8 +36,6 @@ pub(super) fn run(args: &Run, global: &Global, terminal: &Terminal) -> u8 {
         terminal.print(&emit(&request, syntax));
         return Exit::Ok.code();
     }
-    // It takes its time, and this process has two or three things to do first.
-    let spare = Spare::begin();
     let options = Options {
         state_dir: global.state_dir.clone(),
         source: document.name.clone(),
@@ -47,7 +45,7 @@ pub(super) fn run(args: &Run, global: &Global, terminal: &Terminal) -> u8 {
     let ran = cancel_on_signals().and_then(|cancel| {
         loaded.options.cancel = Some(cancel);
         let plan = loaded.request.plan(&loaded.options)?;
-        plan.apply_with(spare, &loaded.options, &mut |event| pass_on(&event, args, terminal))
+        plan.apply_with(spare.unwrap_or_else(Spare::begin), &loaded.options, &mut |event| pass_on(&event, args, terminal))
     });
     let ran = match ran {
         Ok(ran) => ran,
