@@ -140,7 +140,7 @@ impl Session<'_> {
                 let exists = matches!(error, HostWriteError::Exists(_));
                 let source = error.source().map(|source| format!(": {source}"));
                 let code = match error {
-                    HostWriteError::Exists(_) => "export-exists",
+                    HostWriteError::Exists(_) | HostWriteError::OtherKind { .. } => "export-exists",
                     HostWriteError::Linked(_) => "export-symlink",
                     HostWriteError::Archive(_)
                     | HostWriteError::Receive(_)

@@ -43,6 +43,17 @@ pub enum HostWriteError {
     /// Something is there, and the request does not say `overwrite = true`.
     #[error("write {}: it exists already", .0.display())]
     Exists(PathBuf),
+    /// Something of another kind is there: a file never replaces a directory, nor the other way round, nor a link.
+    #[error("replace {}: it is not a {}", path.display(), match kind {
+        Kind::Directory => "directory",
+        Kind::File | Kind::Symlink | Kind::Other => "regular file",
+    })]
+    OtherKind {
+        /// What is there.
+        path: PathBuf,
+        /// What would replace it.
+        kind: Kind,
+    },
     /// A link is in the place of one of its directories; an earlier export may have put it there.
     #[error("write {}: a directory on the way is a link, and nothing is written through links", .0.display())]
     Linked(PathBuf),
@@ -251,7 +262,10 @@ fn commit(
         Err(Errno::EXIST) if target.overwrite == Overwrite::Refuse => {
             Err(HostWriteError::Exists(target.path.to_owned()))
         }
-        Err(Errno::EXIST) => rename(RenameFlags::EXCHANGE).map_err(host("replace", target.path)),
+        Err(Errno::EXIST) => {
+            same_kind(target, folder, to)?;
+            rename(RenameFlags::EXCHANGE).map_err(host("replace", target.path))
+        }
         // The file system has no such rename. The window between look and rename is then open to the caller's
         // own processes only.
         Err(Errno::INVAL | Errno::NOSYS) if target.overwrite == Overwrite::Refuse => {
@@ -261,10 +275,32 @@ fn commit(
             rename(RenameFlags::empty()).map_err(host("rename to", target.path))
         }
         Err(Errno::INVAL | Errno::NOSYS) => {
+            same_kind(target, folder, to)?;
             rename(RenameFlags::empty()).map_err(host("replace", target.path))
         }
         Err(errno) => Err(host("rename to", target.path)(errno)),
     }
+}
+
+/// The plan may not have known what the workspace path would be; the sandbox decides that, not what goes.
+fn same_kind(target: &HostTarget<'_>, folder: &OwnedFd, name: &[u8]) -> Result<(), HostWriteError> {
+    let there = match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+        Err(Errno::NOENT) => return Ok(()),
+        Err(errno) => return Err(host("look at", target.path)(errno)),
+    };
+    let same = match target.kind {
+        Kind::Directory => there.is_dir(),
+        Kind::File => there.is_file(),
+        Kind::Symlink | Kind::Other => false,
+    };
+    if same {
+        return Ok(());
+    }
+    Err(HostWriteError::OtherKind {
+        path: target.path.to_owned(),
+        kind: target.kind,
+    })
 }
 
 fn bad(reason: impl Into<String>) -> HostWriteError {
@@ -676,16 +712,35 @@ mod tests {
         host.unpack("file", Kind::File, Overwrite::Allow, &tar)
             .expect("replaces");
         assert_eq!(fs::read_to_string(&target).expect("reads"), "new");
+        // Whatever the workspace turns out to hold: a file goes for a file, a directory for a directory.
         let tree = archive(&[("inner", Regular, "x")]);
-        host.unpack("file", Kind::Directory, Overwrite::Allow, &tree)
-            .expect("replaces a file by a directory");
-        assert_eq!(host.names(), ["out/file", "out/file/inner"]);
-        // A link in the target's place is replaced itself; what it points to is left alone.
         let victim = host.folder.path().join("victim");
         fs::write(&victim, "mine").expect("writes");
         std::os::unix::fs::symlink(&victim, host.folder.path().join("out/link")).expect("links");
-        host.unpack("link", Kind::File, Overwrite::Allow, &tar)
+        fs::create_dir(host.folder.path().join("out/tree")).expect("makes");
+        fs::write(host.folder.path().join("out/tree/old"), "old").expect("writes");
+        for (name, kind, archive) in [
+            ("file", Kind::Directory, &tree),
+            ("tree", Kind::File, &tar),
+            ("link", Kind::File, &tar),
+            ("link", Kind::Directory, &tree),
+        ] {
+            let refused = host.unpack(name, kind, Overwrite::Allow, archive);
+            assert!(
+                matches!(refused, Err(HostWriteError::OtherKind { .. })),
+                "{name}: {refused:?}"
+            );
+        }
+        assert_eq!(
+            host.names(),
+            ["out/file", "out/link", "out/tree", "out/tree/old"]
+        );
+        host.unpack("tree", Kind::Directory, Overwrite::Allow, &tree)
             .expect("replaces");
+        assert_eq!(
+            host.names(),
+            ["out/file", "out/link", "out/tree", "out/tree/inner"]
+        );
         assert_eq!(
             fs::read_to_string(Path::new(&victim)).expect("reads"),
             "mine"
