@@ -1,7 +1,7 @@
 //! From a request to a receipt: the one way that every surface goes.
 
 use crate::execute::{Event, ExecuteError, Ran, execute};
-use crate::machine::Cancel;
+use crate::machine::{Cancel, Spare};
 use crate::plan::{Plan, Problems, plan};
 use crate::preflight::{self, Surroundings};
 use crate::request::{ParseErrors, ReferenceError, Request, RequestBuilder, resolve};
@@ -118,13 +118,26 @@ impl Plan {
         options: &Options,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Ran, Error> {
+        self.apply_with(Spare::begin(), options, on_event)
+    }
+
+    /// As [`Plan::apply`], in a sandbox that somebody has begun to start.
+    ///
+    /// # Errors
+    /// As [`Plan::apply`].
+    pub fn apply_with(
+        &self,
+        spare: Spare,
+        options: &Options,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Ran, Error> {
         let state = StateDir::open(options.state_dir.as_deref()).map_err(Error::State)?;
         let cancel = options
             .cancel
             .clone()
             .map_or_else(Cancel::new, Ok)
             .map_err(Error::Cancel)?;
-        execute(self, &state, &cancel, on_event).map_err(Error::Execute)
+        execute(self, &state, &cancel, spare, on_event).map_err(Error::Execute)
     }
 }
 

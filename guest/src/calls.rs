@@ -22,8 +22,14 @@ use crate::tree::{kernel, refusal};
 use pyro_protocol::frame::{STREAM_ERRORS, STREAM_INPUT, STREAM_OUTPUT};
 use pyro_protocol::message::{Failure, FailureCode, Op, Reply};
 use rustix::fs::{Gid, Mode, OFlags, Uid};
-use std::os::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// Empty streams that are remembered.
+const MAX_SILENT: usize = 4096;
 
 /// The folders of a run, and who owns what is made in them.
 #[derive(Debug)]
@@ -32,10 +38,10 @@ pub(crate) struct World {
     pub(crate) run_dir: OwnedFd,
     /// The work tree: what programs see as `/workspace`.
     pub(crate) tree: OwnedFd,
-    /// Beside the tree, on the same mount, seen by no program.
-    pub(crate) stage: OwnedFd,
-    /// Output of programs.
-    pub(crate) spool: OwnedFd,
+    stage: OnceLock<OwnedFd>,
+    spool: OnceLock<OwnedFd>,
+    /// Streams of programs that put out nothing, the latest last: they have no file.
+    silent: Mutex<VecDeque<(u32, u32, u32)>>,
     /// The owner of new paths, where it is not the agent itself.
     owner: Option<(Uid, Gid)>,
     serial: AtomicU64,
@@ -45,30 +51,93 @@ impl World {
     /// Opens the folders of `run_dir`; what an earlier agent left on the stage is removed.
     ///
     /// # Errors
-    /// Where one is missing, or nothing could be renamed from one to the other.
+    /// Where the tree is missing.
     pub(crate) fn open(run_dir: OwnedFd, owner: u32) -> std::io::Result<Self> {
         let folder = |name: &str| {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             rustix::fs::openat(&run_dir, name, flags, Mode::empty())
         };
+        // Made when they are needed, but for an agent before this one.
+        let there = |name: &str| match folder(name) {
+            Ok(fd) => Ok(OnceLock::from(fd)),
+            Err(Errno::NOENT) => Ok(OnceLock::new()),
+            Err(error) => Err(error),
+        };
         let world = Self {
             tree: folder("tree")?,
-            stage: folder("stage")?,
-            spool: folder("spool")?,
+            stage: there("stage")?,
+            spool: there("spool")?,
+            silent: Mutex::default(),
             owner: (rustix::process::geteuid().as_raw() != owner)
                 .then(|| (Uid::from_raw(owner), Gid::from_raw(owner))),
             serial: AtomicU64::new(0),
             run_dir,
         };
-        if rustix::fs::fstat(&world.tree)?.st_dev != rustix::fs::fstat(&world.stage)?.st_dev {
-            return Err(std::io::Error::other(
-                "the tree and the stage are on different file systems",
-            ));
-        }
-        for name in journal::names(world.stage.as_fd())? {
-            journal::remove_all(world.stage.as_fd(), &name);
+        if let Some(stage) = world.stage.get() {
+            for name in journal::names(stage.as_fd())? {
+                journal::remove_all(stage.as_fd(), &name);
+            }
         }
         Ok(world)
+    }
+
+    /// Beside the tree, on the same mount, seen by no program.
+    ///
+    /// # Errors
+    /// Where it cannot be made, or nothing could be renamed from there into the tree.
+    pub(crate) fn stage(&self) -> rustix::io::Result<BorrowedFd<'_>> {
+        let made = self.stage.get().is_some();
+        let stage = self.aside("stage", &self.stage)?;
+        if !made && rustix::fs::fstat(&self.tree)?.st_dev != rustix::fs::fstat(stage)?.st_dev {
+            return Err(Errno::XDEV);
+        }
+        Ok(stage)
+    }
+
+    /// Output of programs.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub(crate) fn spool(&self) -> rustix::io::Result<BorrowedFd<'_>> {
+        self.aside("spool", &self.spool)
+    }
+
+    /// The same where any program has put out anything.
+    pub(crate) fn spool_so_far(&self) -> Option<BorrowedFd<'_>> {
+        self.spool.get().map(AsFd::as_fd)
+    }
+
+    fn aside<'a>(
+        &self,
+        name: &str,
+        place: &'a OnceLock<OwnedFd>,
+    ) -> rustix::io::Result<BorrowedFd<'a>> {
+        if let Some(fd) = place.get() {
+            return Ok(fd.as_fd());
+        }
+        match rustix::fs::mkdirat(&self.run_dir, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let fd = rustix::fs::openat(&self.run_dir, name, flags, Mode::empty())?;
+        // Another thread may have been faster: it is the same folder.
+        Ok(place.get_or_init(|| fd).as_fd())
+    }
+
+    /// Remembers that a stream of a program was empty.
+    pub(crate) fn note_silent(&self, channel: u32, call: u32, stream: u32) {
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        if silent.len() == MAX_SILENT {
+            silent.pop_front();
+        }
+        silent.push_back((channel, call, stream));
+    }
+
+    /// Whether a stream of a program was empty.
+    pub(crate) fn was_silent(&self, channel: u32, call: u32, stream: u32) -> bool {
+        let silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        silent.contains(&(channel, call, stream))
     }
 
     /// A name that was not used before.

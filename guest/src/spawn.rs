@@ -74,6 +74,12 @@ pub trait Spawner: Debug {
     /// Where `/proc` cannot be read.
     fn processes(&self) -> std::io::Result<Vec<Process>>;
 
+    /// Whether no process but init is there, as far as one look at init's children tells; false where it does not.
+    /// Only meaningful while no program runs: programs are children of the agent.
+    fn is_empty(&self) -> bool {
+        false
+    }
+
     /// Reaps children of the agent that are none of the running [`Child`]ren (`keep`); the pids are theirs.
     fn reap_others(&mut self, keep: &[i32]);
 }

@@ -5,6 +5,7 @@ use super::load::{Findings, load};
 use super::outcome;
 use super::progress::Progress;
 use super::terminal::Terminal;
+use crate::machine::Spare;
 use crate::receipt::{Outcome, Receipt};
 use crate::{Cancel, Error, Exit};
 use std::path::Path;
@@ -12,7 +13,12 @@ use std::path::Path;
 /// SIGHUP, SIGINT, SIGTERM.
 const ENDING_SIGNALS: [i32; 3] = [1, 2, 15];
 
-pub(super) fn apply(args: &Apply, global: &Global, terminal: &Terminal) -> Exit {
+pub(super) fn apply(
+    args: &Apply,
+    spare: Option<Spare>,
+    global: &Global,
+    terminal: &Terminal,
+) -> Exit {
     let show = Findings::json(args.json);
     if !can_keep(args.receipt.as_deref(), terminal) {
         return Exit::Input;
@@ -28,7 +34,11 @@ pub(super) fn apply(args: &Apply, global: &Global, terminal: &Terminal) -> Exit 
     let ran = cancel_on_signals().and_then(|cancel| {
         loaded.options.cancel = Some(cancel);
         let mut progress = Progress::new(*terminal, &loaded.document, args.json);
-        plan.apply(&loaded.options, &mut |event| progress.event(&event))
+        plan.apply_with(
+            spare.unwrap_or_else(Spare::begin),
+            &loaded.options,
+            &mut |event| progress.event(&event),
+        )
     });
     let ran = match ran {
         Ok(ran) => ran,

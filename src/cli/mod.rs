@@ -14,6 +14,7 @@ mod run;
 mod terminal;
 
 use crate::Exit;
+use crate::machine::Spare;
 use clap::Parser as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -36,6 +37,12 @@ pub fn main() -> ExitCode {
 }
 
 fn real_main() -> u8 {
+    // A sandbox takes its time, and even reading a command line takes some. Where the guess is wrong, nothing comes
+    // of it.
+    let word = std::env::args_os().nth(1);
+    let spare = word
+        .is_some_and(|word| word == "run" || word == "apply")
+        .then(Spare::begin);
     let cli = match args::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -51,10 +58,10 @@ fn real_main() -> u8 {
     terminal::start_log(cli.global.verbose);
     let terminal = Terminal::new(&cli.global);
     match cli.command {
-        args::Command::Apply(args) => apply::apply(&args, &cli.global, &terminal).code(),
+        args::Command::Apply(args) => apply::apply(&args, spare, &cli.global, &terminal).code(),
         args::Command::Plan(args) => plan::plan(&args, &cli.global, &terminal).code(),
         args::Command::Check(args) => check::check(&args, &cli.global, &terminal).code(),
-        args::Command::Run(args) => run::run(&args, &cli.global, &terminal),
+        args::Command::Run(args) => run::run(&args, spare, &cli.global, &terminal),
         args::Command::Doctor(args) => doctor::doctor(&args, &cli.global, &terminal).code(),
     }
 }

@@ -6,6 +6,7 @@ use super::load::{Findings, Loaded};
 use super::outcome;
 use super::terminal::Terminal;
 use crate::execute::{Event, Stream};
+use crate::machine::Spare;
 use crate::receipt::{Outcome, Receipt, StepOutcome};
 use crate::render::{Finding, findings};
 use crate::request::{Document, ParseErrors, Request, Step, Syntax, emit, literal};
@@ -18,7 +19,7 @@ const NAME: &str = "pyro run";
 /// The id of the step that runs the program.
 const RUN: &str = "run";
 
-pub(super) fn run(args: &Run, global: &Global, terminal: &Terminal) -> u8 {
+pub(super) fn run(args: &Run, spare: Option<Spare>, global: &Global, terminal: &Terminal) -> u8 {
     let show = Findings::json(args.json);
     let (request, document) = match request(args) {
         Ok(built) => built,
@@ -55,9 +56,11 @@ pub(super) fn run(args: &Run, global: &Global, terminal: &Terminal) -> u8 {
     let ran = cancel_on_signals().and_then(|cancel| {
         loaded.options.cancel = Some(cancel);
         let plan = loaded.request.plan(&loaded.options)?;
-        plan.apply(&loaded.options, &mut |event| {
-            pass_on(&event, args, terminal)
-        })
+        plan.apply_with(
+            spare.unwrap_or_else(Spare::begin),
+            &loaded.options,
+            &mut |event| pass_on(&event, args, terminal),
+        )
     });
     let ran = match ran {
         Ok(ran) => ran,

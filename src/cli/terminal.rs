@@ -127,13 +127,14 @@ fn paint(colour: bool, tone: Tone, text: &str) -> String {
     }
 }
 
-/// Text of a program, safe to show: control characters (but line ends and tabs) become visible escapes.
+/// Text of a program, safe to show: control characters (but line ends and tabs) and characters that reorder or hide
+/// others become visible escapes.
 pub(super) fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             '\n' | '\t' => out.push(c),
-            _ if c.is_control() => out.extend(c.escape_default()),
+            _ if plan::is_hidden(c) => out.extend(c.escape_unicode()),
             _ => out.push(c),
         }
     }

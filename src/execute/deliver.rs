@@ -139,10 +139,12 @@ impl Session<'_> {
             Err(error) => {
                 let exists = matches!(error, HostWriteError::Exists(_));
                 let source = error.source().map(|source| format!(": {source}"));
-                let code = if exists {
-                    "export-exists"
-                } else {
-                    "export-failed"
+                let code = match error {
+                    HostWriteError::Exists(_) | HostWriteError::OtherKind { .. } => "export-exists",
+                    HostWriteError::Linked(_) => "export-symlink",
+                    HostWriteError::Archive(_)
+                    | HostWriteError::Receive(_)
+                    | HostWriteError::Host { .. } => "export-failed",
                 };
                 let help = "take it away, or say `overwrite = true`; nothing was written";
                 return Err(StepError::Refused(RefusalReport {

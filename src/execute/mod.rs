@@ -21,7 +21,9 @@ mod show;
 pub use event::{Event, Stream};
 pub use show::summary;
 
-use crate::machine::{self, Cancel, Link, LinkError, MachineError};
+use crate::machine::{
+    self, Booting, Cancel, IdRangeLock, Link, LinkError, MachineError, Namespace, Spare,
+};
 use crate::plan::{Plan, PlannedAction, PlannedEnvironment, PlannedStep};
 use crate::receipt::{
     ChangeReport, EnvironmentReport, Outcome, Receipt, RequestReport, SeedReport, StepOutcome,
@@ -78,7 +80,7 @@ pub struct Ran {
     pub path: PathBuf,
 }
 
-/// Executes a plan. Everything that happens is told to `on_event` as it happens, and is in the receipt afterwards.
+/// Executes a plan in the sandbox that `spare` becomes. Everything that happens is told to `on_event` as it happens, and is in the receipt afterwards.
 ///
 /// # Errors
 /// Where nothing could be started or the receipt not be written. A failed step, a cancelled run and a machine that
@@ -87,6 +89,7 @@ pub fn execute(
     plan: &Plan,
     state: &StateDir,
     cancel: &Cancel,
+    spare: Spare,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Ran, ExecuteError> {
     let started = Timestamp::now();
@@ -99,9 +102,13 @@ pub fn execute(
     }
     let run = state.new_run().map_err(ExecuteError::State)?;
     log::debug!("run {} in {}", run.id(), run.path().display());
+    let booting = begin(plan, state, &run, spare);
+    phase("zygote told");
+    // Meanwhile the sandbox is made.
     let folder = state
         .new_receipt(started, run.id())
         .map_err(ExecuteError::State)?;
+    state.thin_receipts().map_err(ExecuteError::State)?;
     let mut progress = Progress {
         plan,
         steps: Vec::new(),
@@ -113,29 +120,57 @@ pub fn execute(
         failed: false,
         clock,
     };
-    phase("run folder made");
     on_event(Event::Started { plan });
-    if let Err(lost) = progress.run(state, &run, &folder, cancel, on_event) {
-        progress.lost = Some(chain(&lost));
-    }
+    let ending = booting.and_then(|booting| progress.run(booting, &run, &folder, cancel, on_event));
+    let ending = ending
+        .map_err(|lost| progress.lost = Some(chain(&lost)))
+        .ok();
     progress.not_run(on_event);
-    let run_id = run.id().to_owned();
-    let removed = run.remove();
-    phase("run folder removed");
-    let receipt = progress.receipt(run_id, started, clock);
+    let mut receipt = progress.receipt(run.id().to_owned(), started, clock);
     let path = folder.join("receipt.json");
-    receipt
-        .write(&path)
-        .map_err(|source| ExecuteError::WriteReceipt {
-            path: path.clone(),
-            source,
-        })?;
-    removed.map_err(ExecuteError::State)?;
+    let write = |receipt: &Receipt| {
+        receipt.write(&path).map_err(|source| {
+            let path = path.clone();
+            ExecuteError::WriteReceipt { path, source }
+        })
+    };
+    // Written while the sandbox ends.
+    let written = write(&receipt);
+    phase("receipt written");
+    if let Some((machine, range)) = ending {
+        if let Err(error) = machine.stop().map_err(Lost::Boot) {
+            receipt.outcome = Outcome::Lost;
+            receipt.lost.get_or_insert_with(|| chain(&error));
+            write(&receipt)?;
+        }
+        drop(range);
+    }
+    phase("sandbox ended");
+    run.remove().map_err(ExecuteError::State)?;
+    phase("run folder removed");
+    written?;
     on_event(Event::Ended {
         receipt: &receipt,
         path: &path,
     });
     Ok(Ran { receipt, path })
+}
+
+/// A sandbox that is being made, and the ids that are its own.
+struct Begun {
+    booting: Booting,
+    ids: Ids,
+    range: Option<IdRangeLock>,
+}
+
+fn begin(plan: &Plan, state: &StateDir, run: &RunDir, spare: Spare) -> Result<Begun, Lost> {
+    let (ids, range) = machine::ids_for_this_user(state.path()).map_err(Lost::Ids)?;
+    let booting = spare.boot(&boot(plan, run, ids)).map_err(Lost::Boot)?;
+    Ok(Begun {
+        booting,
+        ids,
+        range,
+    })
 }
 
 /// An error with its causes, in one line.
@@ -163,25 +198,30 @@ struct Progress<'a> {
 }
 
 impl Progress<'_> {
+    /// Fills the tree, runs the steps, and lets go of the sandbox, which ends by itself from then on.
     fn run(
         &mut self,
-        state: &StateDir,
+        begun: Begun,
         run: &RunDir,
         folder: &Path,
         cancel: &Cancel,
         on_event: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), Lost> {
-        let (ids, range) = machine::ids_for_this_user(state.path()).map_err(Lost::Ids)?;
+    ) -> Result<(Namespace, Option<IdRangeLock>), Lost> {
+        let Begun {
+            booting,
+            ids,
+            range,
+        } = begun;
+        // Nobody looks into the tree before the first step.
         let baseline = self.fill(run, ids)?;
         self.phase("workspace filled");
-        let mut machine = machine::start(&boot(self.plan, run, ids)).map_err(Lost::Boot)?;
-        self.phase("sandbox made");
+        // Greeted before it is there: its answer is the first thing that it says.
+        let stream = booting.link().try_clone();
+        let link = stream.map_err(LinkError::Socket).and_then(Link::open);
+        // Where both failed, this one says why.
+        let machine = booting.ready().map_err(Lost::Boot)?;
         self.isolation = isolation(ids, &machine.ready().notes);
-        let stream = machine
-            .link()
-            .try_clone()
-            .map_err(|error| Lost::Link(LinkError::Socket(error)))?;
-        let link = Link::open(stream).map_err(Lost::Link)?;
+        let link = link.map_err(Lost::Link)?;
         self.phase("agent answers");
         let mut session = Session::new(link, self.plan, run, folder, cancel, &baseline);
         for step in &self.plan.steps {
@@ -218,10 +258,8 @@ impl Progress<'_> {
         }
         self.phase("changes known");
         drop(session);
-        machine.stop().map_err(Lost::Boot)?;
-        self.phase("sandbox ended");
-        drop(range);
-        Ok(())
+        machine.let_go();
+        Ok((machine, range))
     }
 
     fn phase(&self, what: &str) {

@@ -8,7 +8,7 @@ pub mod namespace;
 
 pub use cancel::Cancel;
 pub use link::{CallEvent, CallId, Link, LinkError, Wake};
-pub use namespace::{Namespace, ids_for_this_user, start};
+pub use namespace::{Booting, IdRangeLock, Namespace, Spare, ids_for_this_user, start};
 
 use pyro_protocol::boot::BootFailure;
 use std::fmt;

@@ -1,8 +1,8 @@
 //! The namespace machine as the host sees it: a zygote process, a control socket, a link.
 //!
 //! ```text
-//!  start() --> Namespace --stop(), drop--> gone
-//!                  `------the sandbox ends by itself: the link closes
+//!  Spare, start() --> Namespace --stop(), drop--> gone
+//!                         `------the sandbox ends by itself: the link closes
 //! ```
 //! Nothing has to be cleaned up after it: namespaces and mounts go with the last process, and the zygote sees to
 //! that whichever way this process ends.
@@ -10,7 +10,7 @@
 use super::MachineError;
 use super::boot;
 use super::embed;
-use pyro_protocol::boot::{Boot, BootReply, Ids, Ready};
+use pyro_protocol::boot::{Boot, BootEnvironment, BootReply, Ids, Ready};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -20,11 +20,13 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Time for a sandbox to end once it was told to; its processes are killed at once, so it takes milliseconds.
@@ -44,7 +46,56 @@ pub struct Namespace {
 /// # Errors
 /// One variant for each thing that can go wrong; [`MachineError::BootFailed`] names the step inside the zygote.
 pub fn start(boot: &Boot) -> Result<Namespace, MachineError> {
-    prepare(boot)?;
+    wait_for_boot()?.boot(boot)?.ready()
+}
+
+/// A zygote that is being started, on a thread of its own, before anybody knows what it shall make.
+///
+/// ```text
+///  begin() --> Spare --boot()--> Booting --ready()--> Namespace
+/// ```
+/// Each arrow happens while the caller does something else: reads a request, fills a work tree. Dropped anywhere on
+/// the way, it is gone.
+#[derive(Debug)]
+pub struct Spare(Option<JoinHandle<Result<Waiting, MachineError>>>);
+
+impl Spare {
+    /// Begins to start one. Where there can be no thread, it is started when it is needed.
+    pub fn begin() -> Self {
+        let thread = std::thread::Builder::new().name("zygote".to_owned());
+        Self(thread.spawn(wait_for_boot).ok())
+    }
+
+    /// Says what to make; see [`start`].
+    ///
+    /// # Errors
+    /// As [`start`], as far as that goes before anything is made.
+    pub fn boot(mut self, boot: &Boot) -> Result<Booting, MachineError> {
+        let waiting = match self.0.take() {
+            Some(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            None => wait_for_boot(),
+        };
+        waiting?.boot(boot)
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        // So that no process is left when its caller goes on.
+        if let Some(thread) = self.0.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// A zygote that waits to be told what to make.
+#[derive(Debug)]
+struct Waiting {
+    link: UnixStream,
+    zygote: Zygote,
+}
+
+fn wait_for_boot() -> Result<Waiting, MachineError> {
     let agent = embed::agent().map_err(|source| MachineError::PrepareAgent { source })?;
     let pair = || UnixStream::pair().map_err(|source| MachineError::MakeSockets { source });
     let (control, far_control) = pair()?;
@@ -58,18 +109,50 @@ pub fn start(boot: &Boot) -> Result<Namespace, MachineError> {
         .stderr(Stdio::null())
         .spawn()
         .map_err(|source| MachineError::StartZygote { source })?;
-    let mut zygote =
+    let zygote =
         Zygote::new(&child, control).map_err(|source| MachineError::StartZygote { source })?;
-    boot::tell(&mut zygote.control, boot).map_err(|source| MachineError::TellZygote { source })?;
-    let reply =
-        boot::hear(&mut zygote.control).map_err(|source| MachineError::HearZygote { source })?;
-    match reply {
-        BootReply::Ready(ready) => Ok(Namespace {
-            link,
-            ready,
-            zygote,
-        }),
-        BootReply::Failed(failure) => Err(MachineError::BootFailed(failure)),
+    Ok(Waiting { link, zygote })
+}
+
+impl Waiting {
+    fn boot(self, boot: &Boot) -> Result<Booting, MachineError> {
+        let Self { link, mut zygote } = self;
+        prepare(boot)?;
+        boot::tell(&mut zygote.control, boot)
+            .map_err(|source| MachineError::TellZygote { source })?;
+        Ok(Booting { link, zygote })
+    }
+}
+
+/// A sandbox that is being made.
+#[derive(Debug)]
+pub struct Booting {
+    link: UnixStream,
+    zygote: Zygote,
+}
+
+impl Booting {
+    /// The byte stream to the agent, blocking. The agent answers when it is there, and never where it fails.
+    pub fn link(&self) -> &UnixStream {
+        &self.link
+    }
+
+    /// Waits until the sandbox is there.
+    ///
+    /// # Errors
+    /// As [`start`].
+    pub fn ready(self) -> Result<Namespace, MachineError> {
+        let Self { link, mut zygote } = self;
+        let reply = boot::hear(&mut zygote.control)
+            .map_err(|source| MachineError::HearZygote { source })?;
+        match reply {
+            BootReply::Ready(ready) => Ok(Namespace {
+                link,
+                ready,
+                zygote,
+            }),
+            BootReply::Failed(failure) => Err(MachineError::BootFailed(failure)),
+        }
     }
 }
 
@@ -82,6 +165,11 @@ impl Namespace {
     /// What was made.
     pub fn ready(&self) -> &Ready {
         &self.ready
+    }
+
+    /// Tells the sandbox to end, and does not wait for it. [`Namespace::stop`] does.
+    pub fn let_go(&self) {
+        self.zygote.let_go();
     }
 
     /// Ends the sandbox with everything in it, and waits until it is gone.
@@ -111,12 +199,16 @@ impl Zygote {
         Ok(Self { control, process })
     }
 
+    fn let_go(&self) {
+        // Closing would not do while another process (one that somebody forked off us) holds a copy.
+        let _ = self.control.shutdown(std::net::Shutdown::Both);
+    }
+
     fn end(&mut self) -> io::Result<()> {
         let Some(process) = self.process.take() else {
             return Ok(());
         };
-        // Closing would not do while another process (one that somebody forked off us) holds a copy.
-        let _ = self.control.shutdown(std::net::Shutdown::Both);
+        self.let_go();
         let in_time = ended(&process, END)?;
         if !in_time {
             match rustix::process::pidfd_send_signal(&process, Signal::KILL) {
@@ -157,10 +249,20 @@ fn ended(process: &OwnedFd, patience: Duration) -> io::Result<bool> {
 
 /// Gives the folders to the ids that use them.
 fn prepare(boot: &Boot) -> Result<(), MachineError> {
+    let run_dir = Path::new(OsStr::from_bytes(&boot.run_dir));
+    if let BootEnvironment::Dir(_) = boot.environment {
+        // For what programs change in the image.
+        let path = run_dir.join("system");
+        if let Err(source) = fs::DirBuilder::new().mode(0o700).create(&path)
+            && source.kind() != io::ErrorKind::AlreadyExists
+        {
+            let path = path.display().to_string();
+            return Err(MachineError::PrepareRunDir { path, source });
+        }
+    }
     let Ids::Range { base } = boot.ids else {
         return Ok(());
     };
-    let run_dir = Path::new(OsStr::from_bytes(&boot.run_dir));
     // The agent's own, then the one that is root's inside.
     for (name, owner) in [
         ("", base),
@@ -178,8 +280,8 @@ fn prepare(boot: &Boot) -> Result<(), MachineError> {
         });
         match given {
             Ok(()) => {}
-            // Only some environments need it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && name == "system" => {}
+            // The agent makes what it needs.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && name != "tree" => {}
             Err(source) => {
                 return Err(MachineError::PrepareRunDir {
                     path: path.display().to_string(),
@@ -238,7 +340,7 @@ pub fn ids_for_this_user(state_dir: &Path) -> io::Result<(Ids, Option<IdRangeLoc
 mod tests {
     use super::*;
     use pyro_protocol::Bytes;
-    use pyro_protocol::boot::{BootEnvironment, BootStep, Limits};
+    use pyro_protocol::boot::{BootStep, Limits};
 
     fn boot(folder: &Path) -> (Boot, Option<IdRangeLock>) {
         let run_dir = folder.join("run");

@@ -37,6 +37,7 @@ pub use model::{
 };
 pub use planner::plan;
 pub use problem::{Problem, ProblemCode, Problems};
+pub(crate) use text::is_hidden;
 
 #[cfg(test)]
 mod tests;

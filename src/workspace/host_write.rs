@@ -5,12 +5,12 @@
 //! folder first, so that the next command removes it if this process dies.
 
 use super::RunDir;
-use super::remove::remove_tree;
+use super::remove::remove_tree_at;
 use crate::request::{Digest, Overwrite};
 use pyro_protocol::message::Kind;
 use rustix::fs::{
-    AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, linkat, mkdirat, openat2, renameat_with,
-    symlinkat,
+    AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, linkat, mkdirat, openat2,
+    renameat_with, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
@@ -43,6 +43,20 @@ pub enum HostWriteError {
     /// Something is there, and the request does not say `overwrite = true`.
     #[error("write {}: it exists already", .0.display())]
     Exists(PathBuf),
+    /// Something of another kind is there: a file never replaces a directory, nor the other way round, nor a link.
+    #[error("replace {}: it is not a {}", path.display(), match kind {
+        Kind::Directory => "directory",
+        Kind::File | Kind::Symlink | Kind::Other => "regular file",
+    })]
+    OtherKind {
+        /// What is there.
+        path: PathBuf,
+        /// What would replace it.
+        kind: Kind,
+    },
+    /// A link is in the place of one of its directories; an earlier export may have put it there.
+    #[error("write {}: a directory on the way is a link, and nothing is written through links", .0.display())]
+    Linked(PathBuf),
     /// The archive breaks the rules.
     #[error("unpack the export: {0}")]
     Archive(String),
@@ -98,52 +112,86 @@ pub fn unpack(
             path.display()
         )));
     };
-    let missing = parent
-        .ancestors()
-        .take_while(|ancestor| fs::symlink_metadata(ancestor).is_err())
-        .count();
-    fs::create_dir_all(parent).map_err(|source| HostWriteError::Host {
-        what: "make",
-        path: parent.to_owned(),
-        source,
-    })?;
-    let result = unpack_beside(archive, target, run, parent, name.as_bytes());
+    let (folder, made) = make_parents(parent, path)?;
+    let result = unpack_beside(archive, target, run, &folder, name.as_bytes());
     if result.is_err() {
-        for made in parent.ancestors().take(missing) {
+        for made in made.iter().rev() {
             let _not_empty = fs::remove_dir(made);
         }
     }
     result
 }
 
+/// Opens the directory that the target lies in, making what is missing. Returns it and what was made, outermost
+/// first.
+///
+/// The plan resolved every link that was there; one that is met now was made since, by an earlier export of this run
+/// for all we know, and would carry the file to a place that nobody was shown.
+fn make_parents(parent: &Path, target: &Path) -> Result<(OwnedFd, Vec<PathBuf>), HostWriteError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let mut folder = rustix::fs::open(c"/", flags | OFlags::CLOEXEC, Mode::empty())
+        .map_err(host("open", parent))?;
+    let mut path = PathBuf::from("/");
+    let mut made = Vec::new();
+    for part in parent.components() {
+        let std::path::Component::Normal(part) = part else {
+            continue;
+        };
+        path.push(part);
+        let part = part.as_bytes();
+        let mut opened = open_beneath(&folder, part, flags, Mode::empty());
+        if matches!(opened, Err(Errno::NOENT)) {
+            match mkdirat(&folder, part, Mode::from_raw_mode(0o777)) {
+                Ok(()) => made.push(path.clone()),
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(host("make", &path)(errno)),
+            }
+            opened = open_beneath(&folder, part, flags, Mode::empty());
+        }
+        folder = match opened {
+            Err(Errno::LOOP | Errno::NOTDIR) if is_link(&folder, part) => {
+                return Err(HostWriteError::Linked(target.to_owned()));
+            }
+            opened => opened.map_err(host("open", &path))?,
+        };
+    }
+    Ok((folder, made))
+}
+
+fn is_link(folder: &OwnedFd, name: &[u8]) -> bool {
+    rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_symlink())
+}
+
 fn unpack_beside(
     archive: impl Read,
     target: &HostTarget<'_>,
     run: &RunDir,
-    parent: &Path,
+    folder: &OwnedFd,
     name: &[u8],
 ) -> Result<Vec<HostFile>, HostWriteError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = rustix::fs::open(parent, flags, Mode::empty()).map_err(host("open", parent))?;
     let mut temporary_name = PREFIX.to_vec();
     temporary_name.extend_from_slice(format!("{}-{}", run.id(), unique()).as_bytes());
-    let temporary = parent.join(std::ffi::OsStr::from_bytes(&temporary_name));
+    let temporary = target
+        .path
+        .with_file_name(std::ffi::OsStr::from_bytes(&temporary_name));
     run.note_host_write(&temporary)
         .map_err(|source| HostWriteError::Host {
             what: "note the temporary",
             path: temporary.clone(),
             source,
         })?;
-    let result = receive(archive, target, &folder, &temporary, &temporary_name).and_then(|files| {
-        commit(target, &folder, &temporary_name, name)?;
+    let result = receive(archive, target, folder, &temporary, &temporary_name).and_then(|files| {
+        commit(target, folder, &temporary_name, name)?;
         Ok(files)
     });
     match &result {
         Ok(_) if target.overwrite == Overwrite::Refuse => {}
         // After an exchange the old contents lie under the temporary's name; after a failure, the new ones.
         Ok(_) | Err(_) => {
-            let _gone = fs::remove_file(&temporary);
-            let _gone = remove_tree(&temporary);
+            if unlinkat(folder, &*temporary_name, AtFlags::empty()).is_err() {
+                let _gone = remove_tree_at(folder, &temporary_name);
+            }
         }
     }
     result
@@ -214,20 +262,45 @@ fn commit(
         Err(Errno::EXIST) if target.overwrite == Overwrite::Refuse => {
             Err(HostWriteError::Exists(target.path.to_owned()))
         }
-        Err(Errno::EXIST) => rename(RenameFlags::EXCHANGE).map_err(host("replace", target.path)),
+        Err(Errno::EXIST) => {
+            same_kind(target, folder, to)?;
+            rename(RenameFlags::EXCHANGE).map_err(host("replace", target.path))
+        }
         // The file system has no such rename. The window between look and rename is then open to the caller's
         // own processes only.
         Err(Errno::INVAL | Errno::NOSYS) if target.overwrite == Overwrite::Refuse => {
-            if fs::symlink_metadata(target.path).is_ok() {
+            if rustix::fs::statat(folder, to, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
                 return Err(HostWriteError::Exists(target.path.to_owned()));
             }
             rename(RenameFlags::empty()).map_err(host("rename to", target.path))
         }
         Err(Errno::INVAL | Errno::NOSYS) => {
+            same_kind(target, folder, to)?;
             rename(RenameFlags::empty()).map_err(host("replace", target.path))
         }
         Err(errno) => Err(host("rename to", target.path)(errno)),
     }
+}
+
+/// The plan may not have known what the workspace path would be; the sandbox decides that, not what goes.
+fn same_kind(target: &HostTarget<'_>, folder: &OwnedFd, name: &[u8]) -> Result<(), HostWriteError> {
+    let there = match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+        Err(Errno::NOENT) => return Ok(()),
+        Err(errno) => return Err(host("look at", target.path)(errno)),
+    };
+    let same = match target.kind {
+        Kind::Directory => there.is_dir(),
+        Kind::File => there.is_file(),
+        Kind::Symlink | Kind::Other => false,
+    };
+    if same {
+        return Ok(());
+    }
+    Err(HostWriteError::OtherKind {
+        path: target.path.to_owned(),
+        kind: target.kind,
+    })
 }
 
 fn bad(reason: impl Into<String>) -> HostWriteError {
@@ -413,10 +486,14 @@ fn open_beneath(
     mode: Mode,
 ) -> rustix::io::Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let waiting = match flags.contains(OFlags::PATH) {
+        true => OFlags::empty(),
+        false => OFlags::NONBLOCK,
+    };
     openat2(
         base,
         name,
-        flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        flags | waiting | OFlags::NOFOLLOW | OFlags::CLOEXEC,
         mode,
         resolve,
     )

@@ -2,9 +2,8 @@
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, openat, renameat, unlinkat};
 use rustix::io::Errno;
-use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -14,7 +13,12 @@ use std::path::Path;
 /// # Errors
 /// Where the disk refuses.
 pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
-    let top = match open_dir(rustix::fs::CWD, path.as_os_str().as_bytes()) {
+    remove_tree_at(rustix::fs::CWD, path.as_os_str().as_bytes())
+}
+
+/// The same for a name in an open directory.
+pub(super) fn remove_tree_at(base: impl AsFd, path: &[u8]) -> io::Result<()> {
+    let top = match open_dir(&base, path) {
         Ok(top) => top,
         Err(Errno::NOENT) => return Ok(()),
         Err(errno) => return Err(errno.into()),
@@ -64,10 +68,7 @@ pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
             ignore_missing(unlinkat(&top, &*name, AtFlags::REMOVEDIR))?;
         }
     }
-    match fs::remove_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    ignore_missing(unlinkat(&base, path, AtFlags::REMOVEDIR))
 }
 
 fn ignore_missing(result: rustix::io::Result<()>) -> io::Result<()> {
@@ -89,7 +90,10 @@ fn open_dir(base: impl AsFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
             Ok(dir)
         }
         Err(Errno::ACCESS) => {
-            rustix::fs::chmodat(&base, name, RWX, AtFlags::empty())?;
+            // By descriptor: a program that is still ending may put a link in the directory's place.
+            let closed = openat(&base, name, flags | OFlags::PATH, Mode::empty())?;
+            let itself = format!("/proc/self/fd/{}", closed.as_raw_fd());
+            rustix::fs::chmod(itself.as_str(), RWX)?;
             openat(&base, name, flags, Mode::empty())
         }
         Err(errno) => Err(errno),

@@ -95,7 +95,11 @@ pub fn fill(
         entries: Vec::new(),
         bytes: 0,
         clones: true,
-        buffer: vec![0; 128 << 10],
+        buffer: if seed.is_some() {
+            vec![0; 128 << 10]
+        } else {
+            Vec::new()
+        },
     };
     if let Some(seed) = seed {
         copier.copy(seed)?;
@@ -333,10 +337,14 @@ impl Copier {
             complete_ns: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
             entries: self.entries,
         };
-        let path = run.path().join("baseline");
-        fs::write(&path, manifest.encode()).map_err(writing(&path))?;
-        // The agent may be another user; the folder around it is closed to everybody else.
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).map_err(writing(&path))?;
+        // Without entries it says what its absence says.
+        if !manifest.entries.is_empty() {
+            let path = run.path().join("baseline");
+            fs::write(&path, manifest.encode()).map_err(writing(&path))?;
+            // The agent may be another user; the folder around it is closed to everybody else.
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
+                .map_err(writing(&path))?;
+        }
         let pack = self.pack.map(BufWriter::into_inner).transpose();
         let pack = pack.map_err(|error| writing(pack_path)(error.into_error()))?;
         let entries = manifest.entries.len() as u64;

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  lock                      held for a moment while runs are made or swept
-//!  runs/ID/lock              held for as long as the run lives; what is alive is known by this lock alone
-//!  runs/ID/{tree,stage,spool,system,baseline,pack}
+//!  runs/ID                   locked for as long as the run lives; what is alive is known by this lock alone
+//!  runs/ID/{tree,stage,spool,system,baseline,pack}, all but the tree only where they are needed
 //!  runs/ID/host-writes       temporary files beside export targets, one path a line
 //!  receipts/TIME-ID/receipt.json and long outputs
 //!  ranges/N                  id ranges in use (root only), held likewise
@@ -22,8 +22,6 @@ use std::path::{Path, PathBuf};
 const KEEP_RECEIPTS: usize = 200;
 /// Receipts whose long outputs are kept beside them.
 const KEEP_OUTPUTS: usize = 20;
-/// In the folder of a run: held for as long as the run lives.
-const LOCK: &str = "lock";
 /// Names of run folders that are being removed begin with this.
 const DEAD: &str = ".dead-";
 
@@ -144,13 +142,10 @@ impl StateDir {
         let id = random_id().map_err(io_error("draw random bytes for a run in", &self.path))?;
         let path = self.path.join("runs").join(&id);
         make_dir(&path)?;
-        let lock_path = path.join(LOCK);
-        let lock = open_lock(&lock_path)?;
+        let lock = File::open(&path).map_err(io_error("open", &path))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|errno| io_error("lock", &lock_path)(errno.into()))?;
-        for folder in ["tree", "stage", "spool", "system"] {
-            make_dir(&path.join(folder))?;
-        }
+            .map_err(|errno| io_error("lock", &path)(errno.into()))?;
+        make_dir(&path.join("tree"))?;
         Ok(RunDir {
             id,
             path,
@@ -170,8 +165,8 @@ impl StateDir {
             let _lock = self.lock()?;
             for entry in fs::read_dir(&runs).map_err(io_error("read", &runs))? {
                 let path = entry.map_err(io_error("read", &runs))?.path();
-                // Made and locked under the lock that we hold: a run without a lock is dead, or was just removed.
-                let lock = File::open(path.join(LOCK)).ok();
+                // Made and locked under the lock that we hold: a run that nobody locks is dead, or was just removed.
+                let lock = File::open(&path).ok();
                 let alive = lock.as_ref().is_some_and(|lock| {
                     flock(lock, FlockOperation::NonBlockingLockExclusive).is_err()
                 });
@@ -201,7 +196,7 @@ impl StateDir {
         Ok(swept)
     }
 
-    /// Makes the folder of a receipt, and removes those that are too old to keep.
+    /// Makes the folder of a receipt.
     ///
     /// # Errors
     /// Where the disk refuses.
@@ -209,23 +204,33 @@ impl StateDir {
         let receipts = self.path.join("receipts");
         let path = receipts.join(format!("{}-{run}", started.compact()));
         make_dir(&path)?;
-        let mut all: Vec<PathBuf> = fs::read_dir(&receipts)
-            .map_err(io_error("read", &receipts))?
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        Ok(path)
+    }
+
+    /// Removes the receipts that are too old to keep, and the long outputs of those that are not new.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    pub fn thin_receipts(&self) -> Result<(), StateError> {
+        let receipts = self.path.join("receipts");
+        let all = fs::read_dir(&receipts).map_err(io_error("read", &receipts))?;
+        let mut all: Vec<_> = all
+            .filter_map(|entry| entry.ok().map(|entry| entry.file_name()))
             .collect();
         all.sort_unstable_by(|a, b| b.cmp(a));
+        let all = all.iter().map(|name| receipts.join(name));
         // Each run moves one receipt over the edge; two, so that one that was missed is caught up with.
-        for old in all.iter().skip(KEEP_OUTPUTS).take(2) {
-            for output in fs::read_dir(old).into_iter().flatten().flatten() {
+        for old in all.clone().skip(KEEP_OUTPUTS).take(2) {
+            for output in fs::read_dir(&old).into_iter().flatten().flatten() {
                 if output.file_name() != "receipt.json" {
                     let _gone = fs::remove_file(output.path());
                 }
             }
         }
-        for old in all.iter().skip(KEEP_RECEIPTS) {
-            let _gone = remove_tree(old);
+        for old in all.skip(KEEP_RECEIPTS) {
+            let _gone = remove_tree(&old);
         }
-        Ok(path)
+        Ok(())
     }
 }
 
@@ -273,36 +278,19 @@ impl RunDir {
     }
 }
 
-/// Removes the folder of a run, its lock last: whoever holds it is alone with the folder.
+/// Removes the folder of a run, which the caller has locked.
 fn remove_run(path: &Path) -> io::Result<()> {
     let mut tries = 0;
     loop {
-        match fs::read_dir(path).and_then(remove_all_but_lock) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        match remove_tree(path) {
             // Programs of a run that was just killed may write for a moment longer.
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && tries < 100 => {
                 tries += 1;
                 std::thread::sleep(std::time::Duration::from_millis(20));
             }
-            Err(error) => return Err(error),
-            Ok(()) => return remove_tree(path),
+            ended => return ended,
         }
     }
-}
-
-fn remove_all_but_lock(entries: fs::ReadDir) -> io::Result<()> {
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_name() == LOCK {
-            continue;
-        }
-        if entry.file_type()?.is_dir() {
-            remove_tree(&entry.path())?;
-        } else {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 /// Gives a run's folder the name of a dead one, so that it counts as dead even if removing it is interrupted.

@@ -124,8 +124,8 @@ impl Exec {
                     duration_us: micros(started.elapsed()),
                     max_rss_kib: 0,
                     cpu_us: 0,
-                    stdout: out.report(),
-                    stderr: err.report(),
+                    stdout: out.report(world, port),
+                    stderr: err.report(world, port),
                     left_running: 0,
                     limit: None,
                 }));
@@ -217,11 +217,11 @@ impl Exec {
     }
 
     /// Takes output from a pipe.
-    pub(crate) fn drain(&mut self, which: usize, buffer: &mut [u8], now: Instant) {
+    pub(crate) fn drain(&mut self, world: &World, which: usize, buffer: &mut [u8], now: Instant) {
         let any = self
             .spools
             .get_mut(which)
-            .is_some_and(|spool| spool.drain(buffer));
+            .is_some_and(|spool| spool.drain(world, buffer));
         if let (true, Phase::Draining { quiet_at, .. }) = (any, &mut self.phase) {
             *quiet_at = now + DRAIN_QUIET;
         }
@@ -379,9 +379,10 @@ impl Exec {
     }
 
     /// What there is to say about it, given all processes of the sandbox.
-    pub(crate) fn report(&mut self, all: &[Process]) -> ExecReport {
+    pub(crate) fn report(&mut self, world: &World, all: &[Process]) -> ExecReport {
         let left = self.family.members(all).len();
-        let [stdout, stderr] = [self.spools[0].report(), self.spools[1].report()];
+        let [stdout, stderr] =
+            [0, 1].map(|which: usize| self.spools[which].report(world, &self.port));
         let ended = self.ended;
         let end = self
             .end

@@ -41,9 +41,10 @@ impl<'a> Journal<'a> {
     /// What the kernel says.
     pub(super) fn new(world: &'a World) -> Result<Self, Errno> {
         let name = world.fresh_name();
-        fs::mkdirat(&world.stage, name.as_str(), Mode::RWXU)?;
+        let stage = world.stage()?;
+        fs::mkdirat(stage, name.as_str(), Mode::RWXU)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let corner = fs::openat(&world.stage, name.as_str(), flags, Mode::empty())?;
+        let corner = fs::openat(stage, name.as_str(), flags, Mode::empty())?;
         Ok(Self {
             world,
             corner,
@@ -223,7 +224,9 @@ impl Drop for Journal<'_> {
         if !self.kept {
             self.undo();
         }
-        remove_all(self.world.stage.as_fd(), self.name.as_bytes());
+        if let Ok(stage) = self.world.stage() {
+            remove_all(stage, self.name.as_bytes());
+        }
     }
 }
 

@@ -33,7 +33,9 @@ fn name(channel: u32, call: u32, stream: u32) -> String {
 pub(crate) struct Spool {
     stream: u32,
     pipe: Option<OwnedFd>,
-    file: File,
+    name: String,
+    /// Made for the first byte: most streams of most programs stay empty.
+    file: Option<File>,
     limit: u64,
     kept: u64,
     total: u64,
@@ -54,18 +56,13 @@ impl Spool {
         limit: u64,
     ) -> std::io::Result<(Self, OwnedFd)> {
         let name = name(port.channel(), port.call(), stream);
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let create =
-            || rustix::fs::openat(&world.spool, name.as_str(), flags, Mode::RUSR | Mode::WUSR);
-        let file = match create() {
-            Err(Errno::EXIST) => {
-                // Of an earlier agent, or of an earlier client with this number.
-                rustix::fs::unlinkat(&world.spool, name.as_str(), AtFlags::empty())?;
-                create()?
+        if let Some(spool) = world.spool_so_far() {
+            // Of an earlier agent, or of an earlier client with this number.
+            match rustix::fs::unlinkat(spool, name.as_str(), AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
             }
-            done => done?,
-        };
+        }
         let (ours, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         rustix::fs::fcntl_setfl(&ours, OFlags::NONBLOCK)?;
         // Best effort: the kernel limits what one user may have.
@@ -75,7 +72,8 @@ impl Spool {
         let spool = Self {
             stream,
             pipe: Some(ours),
-            file: File::from(file),
+            name,
+            file: None,
             limit,
             kept: 0,
             total: 0,
@@ -92,7 +90,7 @@ impl Spool {
     }
 
     /// Takes what the pipe holds, within bounds; whether there was anything.
-    pub(crate) fn drain(&mut self, buffer: &mut [u8]) -> bool {
+    pub(crate) fn drain(&mut self, world: &World, buffer: &mut [u8]) -> bool {
         let mut any = false;
         for _ in 0..TURNS {
             let Some(pipe) = &self.pipe else { return any };
@@ -100,7 +98,7 @@ impl Spool {
                 Ok(0) => self.pipe = None,
                 Ok(count) => {
                     any = true;
-                    self.keep(&buffer[..count]);
+                    self.keep(world, &buffer[..count]);
                     if count < buffer.len() {
                         return true;
                     }
@@ -113,14 +111,31 @@ impl Spool {
         any
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
+    fn file(&mut self, world: &World) -> std::io::Result<&File> {
+        if self.file.is_none() {
+            let flags =
+                OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let mode = Mode::RUSR | Mode::WUSR;
+            let file = rustix::fs::openat(world.spool()?, self.name.as_str(), flags, mode)?;
+            self.file = Some(File::from(file));
+        }
+        self.file
+            .as_ref()
+            .ok_or(std::io::ErrorKind::NotFound.into())
+    }
+
+    fn keep(&mut self, world: &World, bytes: &[u8]) {
         self.total += bytes.len() as u64;
         let room = self.limit.saturating_sub(self.kept);
         let count = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
         if self.full || count == 0 {
             return;
         }
-        if self.file.write_all_at(&bytes[..count], self.kept).is_err() {
+        let at = self.kept;
+        let written = self
+            .file(world)
+            .and_then(|file| file.write_all_at(&bytes[..count], at));
+        if written.is_err() {
             // A full disk ends the record, not the program.
             self.full = true;
             return;
@@ -146,13 +161,17 @@ impl Spool {
         if count == 0 {
             return false;
         }
-        match self.file.read_at(&mut buffer[..count], self.sent) {
-            Ok(0) | Err(_) => {
+        let read = self
+            .file
+            .as_ref()
+            .map(|file| file.read_at(&mut buffer[..count], self.sent));
+        match read {
+            None | Some(Ok(0) | Err(_)) => {
                 // The file is ours alone; only a broken disk gets here. The report still counts it all.
                 self.sent = self.kept;
                 false
             }
-            Ok(count) => {
+            Some(Ok(count)) => {
                 port.send_now(self.stream, &buffer[..count]);
                 self.sent += count as u64;
                 true
@@ -161,7 +180,10 @@ impl Spool {
     }
 
     /// What came out.
-    pub(crate) fn report(&self) -> StreamReport {
+    pub(crate) fn report(&self, world: &World, port: &Port) -> StreamReport {
+        if self.file.is_none() {
+            world.note_silent(port.channel(), port.call(), self.stream);
+        }
         StreamReport {
             bytes: self.total,
             dropped: self.total - self.kept,
@@ -183,8 +205,20 @@ pub(crate) fn read(world: &World, port: &Port, op: &SpoolRead) -> Result<Reply, 
     }
     let name = name(port.channel(), op.call, op.stream);
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = match rustix::fs::openat(&world.spool, name.as_str(), flags, Mode::empty()) {
+    let opened = world
+        .spool_so_far()
+        .ok_or(Errno::NOENT)
+        .and_then(|spool| rustix::fs::openat(spool, name.as_str(), flags, Mode::empty()));
+    let file = match opened {
         Ok(file) => File::from(file),
+        Err(Errno::NOENT) if world.was_silent(port.channel(), op.call, op.stream) => {
+            port.end(STREAM_OUTPUT);
+            return Ok(Reply::Data(DataReport {
+                sent: 0,
+                size: 0,
+                mode: 0o600,
+            }));
+        }
         Err(Errno::NOENT) => {
             let message = format!(
                 "read output: call {} of this channel ran no program",

@@ -26,7 +26,7 @@ pub(crate) const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
 /// Of /proc, shown read-only.
 const READ_ONLY: [&str; 5] = ["sys", "sysrq-trigger", "irq", "bus", "fs"];
 
-/// Of /proc, covered by /dev/null (files) or an empty tmpfs (directories); absent ones are skipped.
+/// Of /proc, covered by /dev/null (files) or an empty directory (directories); absent ones are skipped.
 const MASKED: [&str; 21] = [
     "kcore",
     "keys",
@@ -80,15 +80,21 @@ fn become_init(
     limits: &Limits,
 ) -> Result<(), BootFailure> {
     let step = BootStep::InnerNamespaces;
+    let root = own_tree()?;
+    // By then the agent has opened the namespaces, too.
     receive(agent, PATIENCE).at(step, "wait for the id map")?;
     become_root(boot.ids).at(BootStep::IdMap, "become root of the inner namespace")?;
     rustix::system::sethostname(boot.hostname.as_bytes()).at(step, "set the host name")?;
-    build(boot, tree)?;
+    build(
+        boot,
+        &Tree {
+            root,
+            owner: 0,
+            overrule: tree.overrule,
+        },
+    )?;
     sys::ignore_children();
     limits.apply().at(BootStep::Rlimits, "set init's limits")?;
-    // The agent opens the namespaces now.
-    send(agent, b"").at(step, "report the mounts")?;
-    receive(agent, PATIENCE).at(step, "wait for the agent")?;
     let step = BootStep::Privileges;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .at(step, "make init untraceable")?;
@@ -98,18 +104,18 @@ fn become_init(
     sys::install_filter(filter).at(BootStep::Seccomp, "install the seccomp filter")
 }
 
-fn build(boot: &Boot, tree: &Tree) -> Result<(), BootFailure> {
+/// Everything in the copied mount namespace is locked together; a copy of the tree is ours to pivot into.
+fn own_tree() -> Result<OwnedFd, BootFailure> {
     let step = BootStep::InnerMounts;
-    // Everything in the copied mount namespace is locked together; a copy of the tree is ours to pivot into.
     let inner = mounts::handle(CWD, c"inner").at(step, "open the tree")?;
     let root = mounts::copy(&inner, true).at(step, "copy the tree")?;
     mounts::attach(&root, &inner).at(step, "attach the copy")?;
-    let tree = Tree {
-        root,
-        owner: 0,
-        overrule: tree.overrule,
-    };
-    proc(&tree)?;
+    Ok(root)
+}
+
+fn build(boot: &Boot, tree: &Tree) -> Result<(), BootFailure> {
+    let step = BootStep::InnerMounts;
+    proc(tree)?;
     let pts = devpts(boot.ids).at(step, "mount devpts")?;
     tree.mount(Path::new("dev/pts"), &pts)
         .at(step, "attach /dev/pts")?;
@@ -144,18 +150,18 @@ fn proc(tree: &Tree) -> Result<(), BootFailure> {
             .at(step, format!("make /proc/{name} read-only"))?;
     }
     let null = mounts::handle(&tree.root, c"dev/null").at(step, "open /dev/null")?;
-    let mut nothing: Option<OwnedFd> = None;
+    let empty = mounts::handle(CWD, c"empty").at(step, "open /empty")?;
     for name in MASKED {
         let place = match mounts::handle(&proc, name) {
             Err(Errno::NOENT) => continue,
             opened => opened.at(step, format!("open /proc/{name}"))?,
         };
-        mask(&place, &null, &mut nothing).at(step, format!("mask /proc/{name}"))?;
+        mask(&place, &null, &empty).at(step, format!("mask /proc/{name}"))?;
     }
     Ok(())
 }
 
-fn mask(place: &OwnedFd, null: &OwnedFd, nothing: &mut Option<OwnedFd>) -> rustix::io::Result<()> {
+fn mask(place: &OwnedFd, null: &OwnedFd, empty: &OwnedFd) -> rustix::io::Result<()> {
     let mode = rustix::fs::fstat(place)?.st_mode;
     if mode & 0o007 == 0 {
         // Closed to all but the host's root, whose id nobody has here: a mask would cover nothing, and takes time.
@@ -164,19 +170,7 @@ fn mask(place: &OwnedFd, null: &OwnedFd, nothing: &mut Option<OwnedFd>) -> rusti
     if !rustix::fs::FileType::from_raw_mode(mode).is_dir() {
         return mounts::attach(mounts::copy(null, false)?, place);
     }
-    let empty = match nothing.take() {
-        // Attached already: what is empty may be seen in several places.
-        Some(empty) => {
-            let copy = mounts::copy(&empty, false)?;
-            *nothing = Some(empty);
-            copy
-        }
-        None => {
-            let options = [("size", "4k"), ("nr_inodes", "2"), ("mode", "0555")];
-            let empty = mounts::new("tmpfs", &options, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
-            *nothing = Some(rustix::io::fcntl_dupfd_cloexec(&empty, 3)?);
-            empty
-        }
-    };
+    let empty = mounts::copy(empty, false)?;
+    mounts::restrict(&empty, MOUNT_ATTR_RDONLY)?;
     mounts::attach(empty, place)
 }

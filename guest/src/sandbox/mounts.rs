@@ -50,6 +50,14 @@ pub(crate) fn copy(mount: impl AsFd, recursive: bool) -> Result<OwnedFd> {
     rustix::mount::open_tree(mount, c"", flags)
 }
 
+/// A detached copy of what lies at `path` in one of our own mounts, where only this process has made anything.
+pub(crate) fn copy_at(mount: impl AsFd, path: &Path) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    rustix::mount::open_tree(mount, path, flags)
+}
+
 /// A new file system, detached.
 pub(crate) fn new(
     kind: &str,
@@ -145,12 +153,89 @@ impl Tree {
         find(at, Path::new(name))
     }
 
-    fn claim(&self, at: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+    /// Gives what was made to the tree's owner.
+    pub(crate) fn claim(&self, at: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
         if self.owner == 0 {
             return Ok(());
         }
         let (uid, gid) = (Uid::from_raw(self.owner), Gid::from_raw(self.owner));
         rustix::fs::chownat(at, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// A new directory where only this process has made anything: no link can be on the way. Its owner is that of
+    /// new files; its parents are made too.
+    pub(crate) fn fresh_directory(&self, path: &Path, mode: u32) -> Result<()> {
+        let make = || rustix::fs::mkdirat(&self.root, path, Mode::from_raw_mode(mode));
+        let made = match make() {
+            Err(Errno::NOENT) => {
+                self.fresh_parent(path)?;
+                make()
+            }
+            made => made,
+        };
+        match made {
+            // umask is 022 here, so sticky world-writable places need to be told again.
+            Ok(()) if mode & 0o022 != 0 => {
+                let mode = Mode::from_raw_mode(mode);
+                rustix::fs::chmodat(&self.root, path, mode, AtFlags::empty())
+            }
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn fresh_parent(&self, path: &Path) -> Result<()> {
+        match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => self.fresh_directory(parent, 0o755),
+            _ => Err(Errno::NOENT),
+        }
+    }
+
+    /// A new file, likewise; leaves what is there alone.
+    pub(crate) fn fresh_file(&self, path: &Path, contents: &[u8]) -> Result<()> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let make = || rustix::fs::openat(&self.root, path, flags, Mode::from_raw_mode(0o644));
+        let file = match make() {
+            Err(Errno::NOENT) => {
+                self.fresh_parent(path)?;
+                make()
+            }
+            made => made,
+        };
+        match file {
+            Ok(file) => write_all(&file, contents),
+            Err(Errno::EXIST) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A new symbolic link, likewise.
+    pub(crate) fn fresh_link(&self, path: &Path, target: &Path) -> Result<()> {
+        match rustix::fs::symlinkat(target, &self.root, path) {
+            Err(Errno::NOENT) => {
+                self.fresh_parent(path)?;
+                rustix::fs::symlinkat(target, &self.root, path)
+            }
+            Err(Errno::EXIST) => Ok(()),
+            made => made,
+        }
+    }
+
+    /// Attaches a mount, likewise.
+    pub(crate) fn fresh_mount(
+        &self,
+        path: &Path,
+        mount: impl AsFd,
+        is_directory: bool,
+    ) -> Result<()> {
+        if is_directory {
+            self.fresh_directory(path, 0o755)?;
+        } else {
+            self.fresh_file(path, b"")?;
+        }
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        rustix::mount::move_mount(mount, c"", &self.root, path, flags)
     }
 
     /// A new file at `path`; leaves what is there alone.
@@ -163,10 +248,7 @@ impl Tree {
             Err(Errno::EXIST) => return Ok(()),
             opened => opened?,
         };
-        let mut rest = contents;
-        while !rest.is_empty() {
-            rest = &rest[rustix::io::write(&file, rest)?..];
-        }
+        write_all(&file, contents)?;
         self.claim(parent.as_fd(), name)
     }
 
@@ -205,6 +287,14 @@ impl Tree {
         };
         Ok((place, name))
     }
+}
+
+fn write_all(file: &OwnedFd, contents: &[u8]) -> Result<()> {
+    let mut rest = contents;
+    while !rest.is_empty() {
+        rest = &rest[rustix::io::write(file, rest)?..];
+    }
+    Ok(())
 }
 
 /// Where something is made.

@@ -38,8 +38,7 @@ pub(crate) fn run(
     let null = rustix::fs::openat(CWD, c"/dev/null", rustix::fs::OFlags::RDWR, Mode::empty())?;
     replace(control, null.as_fd())?;
     drop(null);
-    receive(&zygote, PATIENCE)?;
-    let built = build(boot, sources);
+    let built = build(boot, sources, &zygote);
     let reply = match &built {
         Ok(built) => BootReply::Ready(Ready {
             agent_pid: 0,
@@ -87,7 +86,9 @@ pub(crate) fn owner(ids: Ids) -> u32 {
     }
 }
 
-fn build(boot: &Boot, sources: Option<Sources>) -> Result<Built, BootFailure> {
+fn build(boot: &Boot, sources: Option<Sources>, zygote: &OwnedFd) -> Result<Built, BootFailure> {
+    // What needs no ids, while the zygote writes the map.
+    loopback()?;
     let step = BootStep::AgentRoot;
     let recursive_private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change(c"/", recursive_private).at(step, "make every mount private")?;
@@ -95,12 +96,12 @@ fn build(boot: &Boot, sources: Option<Sources>) -> Result<Built, BootFailure> {
         Some(sources) => sources,
         None => Sources::open(boot)?,
     };
+    receive(zygote, PATIENCE).at(BootStep::IdMap, "wait for the id map")?;
     become_root(boot.ids).at(BootStep::IdMap, "become root of the outer namespace")?;
     let root = agent_root(&sources)?;
     let state = open_directory(c"/state").at(step, "open the run folder")?;
     let place = mounts::handle(CWD, c"inner").at(step, "open /inner")?;
     let (tree, notes) = system::build(boot, sources, &state, &place, owner(boot.ids))?;
-    loopback()?;
     // Programs have no capability over the network namespace, which is the agent's: low ports are for everybody.
     std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
         .at(BootStep::Loopback, "open the low ports")?;
@@ -141,12 +142,17 @@ pub(crate) fn take_root_ids(ids: Ids) -> rustix::io::Result<()> {
 /// The same for a first process, whose parent-death signal and traceability do not survive a change of ids.
 pub(crate) fn become_root(ids: Ids) -> rustix::io::Result<()> {
     take_root_ids(ids)?;
+    after_ids_changed()
+}
+
+/// See [`become_root`].
+pub(crate) fn after_ids_changed() -> rustix::io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     // For the moment: who writes a child's id map must be able to open it, and the parent opens its namespaces.
     rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
 }
 
-/// tmpfs with /state, /proc and places for the tree to be.
+/// tmpfs with /state, /proc, something empty to hide things with, and places for the tree to be.
 fn agent_root(sources: &Sources) -> Result<OwnedFd, BootFailure> {
     let step = BootStep::AgentRoot;
     let root = system::skeleton().at(step, "make a tmpfs")?;
@@ -155,10 +161,12 @@ fn agent_root(sources: &Sources) -> Result<OwnedFd, BootFailure> {
         .or_else(|_| mounts::handle(CWD, c"proc"))
         .at(step, "open /usr")?;
     mounts::attach(&root, place).at(step, "attach the tmpfs")?;
+    let mode = Mode::from_raw_mode(0o700);
     for folder in ["state", "proc", "inner", "upper", "scratch"] {
-        rustix::fs::mkdirat(&root, folder, Mode::from_raw_mode(0o700))
-            .at(step, format!("make /{folder}"))?;
+        rustix::fs::mkdirat(&root, folder, mode).at(step, format!("make /{folder}"))?;
     }
+    let empty = Mode::from_raw_mode(0o555);
+    rustix::fs::mkdirat(&root, "empty", empty).at(step, "make /empty")?;
     let state = mounts::handle(&root, c"state").at(step, "open /state")?;
     mounts::attach(&sources.run_dir, state).at(step, "attach the run folder")?;
     // What a program gets as its standard input.
@@ -263,7 +271,6 @@ fn start_init(
         sys::Fork::Parent { pid, pidfd } => {
             drop(theirs);
             idmap::write_inner(pid, boot.ids)?;
-            hear(&ours)?;
             let process = pid.to_string();
             // Now: once init is untraceable, nobody opens them any more, the agent included.
             let namespaces = Namespaces::open(|name| namespace(&process, name))

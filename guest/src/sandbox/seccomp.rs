@@ -272,8 +272,9 @@ fn socket(program: &mut Vec<sock_filter>) {
         give(EAFNOSUPPORT),
         load(argument(1)),
         instruction(AND, 0xf),
-        branch(EQUAL, 3, 1, 0),  // SOCK_RAW
-        branch(EQUAL, 10, 0, 1), // SOCK_PACKET
+        // With protocol 0 any other type would choose one of its own: SCTP or DCCP, where the kernel has them.
+        branch(EQUAL, 1, 2, 0), // SOCK_STREAM
+        branch(EQUAL, 2, 1, 0), // SOCK_DGRAM
         give(EPERM),
         load(argument(2)),
         branch(EQUAL, 0, 5, 0),
@@ -400,6 +401,8 @@ mod tests {
         assert_eq!(socket(16, 3, 9), EPROTONOSUPPORT); // audit
         assert_eq!(socket(2, 3 | cloexec, 1), EPERM); // raw
         assert_eq!(socket(10, 10, 0), EPERM);
+        assert_eq!(socket(2, 5 | cloexec, 0), EPERM); // SCTP
+        assert_eq!(socket(10, 6, 0), EPERM); // DCCP
         assert_eq!(socket(2, 1, 262), EPROTONOSUPPORT); // multipath TCP
         for family in [3, 17, 29, 31, 38, 40, 44] {
             assert_eq!(socket(family, 1, 0), EAFNOSUPPORT, "{family}");

@@ -64,8 +64,12 @@ const READ_ONLY: u64 = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
 /// A part of the host's system: where it goes, and what it is.
 #[derive(Debug)]
 pub(crate) enum Part {
-    /// A file or tree.
-    Mount(PathBuf, OwnedFd),
+    /// A tree, or else a file.
+    Mount {
+        path: PathBuf,
+        mount: OwnedFd,
+        is_directory: bool,
+    },
     /// A link, made again.
     Link(PathBuf, PathBuf),
     /// A place that must stay empty.
@@ -169,7 +173,11 @@ fn part(relative: &Path, parts: &mut Vec<Part>) -> Result<(), BootFailure> {
     }
     let mount = mounts::bind_host(path.as_os_str().as_bytes(), READ_ONLY)
         .at(BootStep::SystemTree, format!("bind {}", path.display()))?;
-    parts.push(Part::Mount(relative.to_path_buf(), mount));
+    parts.push(Part::Mount {
+        path: relative.to_path_buf(),
+        mount,
+        is_directory: kind.is_dir(),
+    });
     // Private keys: readable by nobody here in most cases, but there is no reason to show even their names.
     let private = relative.join("private");
     if relative == Path::new("etc/ssl") && path.join("private").is_dir() {

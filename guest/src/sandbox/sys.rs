@@ -145,6 +145,16 @@ pub(crate) fn dup_onto_cloexec(fd: BorrowedFd<'_>, number: c_int) -> io::Result<
     checked(c_long::from(done)).map(drop)
 }
 
+/// Makes new files of the calling thread belong to `id`, user and group, and takes the rights over other people's
+/// files from it until this is called with 0. Clears the parent-death signal and makes the process untraceable.
+pub(crate) fn make_files_as(id: u32) {
+    // SAFETY: integers only; both act on the calling thread, and cannot fail for an id that is mapped.
+    unsafe {
+        libc::setfsgid(id);
+        libc::setfsuid(id);
+    }
+}
+
 /// Brings `lo` up in this network namespace.
 pub(crate) fn loopback_up(socket: impl AsFd) -> io::Result<()> {
     // SAFETY: `ifreq` is plain bytes, for which zero is valid.

@@ -8,11 +8,12 @@
 //! ```
 
 use super::mounts::{self, Tree};
+use super::outer;
 use super::report::At as _;
 use super::sources::{Part, Sources, System};
-use super::sys::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
+use super::sys::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use pyro_protocol::boot::{Boot, BootFailure, BootStep};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -86,11 +87,22 @@ pub(crate) fn build(
         expose,
         mut notes,
     } = sources;
+    // Before the rights over other people's folders are gone, see below.
+    let work = mounts::bind(
+        state.as_fd(),
+        c"tree",
+        MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
+        false,
+    )
+    .at(step, "bind the work tree")?;
     let (tree, is_host) = match system {
-        System::Host(parts) => (host(parts, place, owner)?, true),
-        System::Dir(lower) => (image(&lower, boot, state, place, owner, &mut notes)?, false),
+        System::Host(parts) => (host(parts, devices, place, owner)?, true),
+        System::Dir(lower) => {
+            let tree = image(&lower, boot, state, place, owner, &mut notes)?;
+            dev(&tree, devices)?;
+            (tree, false)
+        }
     };
-    dev(&tree, devices)?;
     let places: &[_] = if is_host {
         &SCRATCH_HOST
     } else if home_is_roots(&tree).at(step, "look at the image's /root")? {
@@ -99,15 +111,13 @@ pub(crate) fn build(
         &SCRATCH_DIR
     };
     scratch(&tree, boot, places)?;
-    let work = mounts::bind(
-        state.as_fd(),
-        c"tree",
-        MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
-        false,
-    )
-    .at(step, "bind the work tree")?;
-    tree.mount(Path::new("workspace"), &work)
-        .at(step, "attach the work tree at /workspace")?;
+    let workspace = Path::new("workspace");
+    if is_host {
+        tree.fresh_mount(workspace, &work, true)
+    } else {
+        tree.mount(workspace, &work)
+    }
+    .at(step, "attach the work tree at /workspace")?;
     for (path, mount) in expose {
         tree.mount(&path, &mount).at(
             step,
@@ -132,8 +142,12 @@ pub(crate) fn build(
             ("var/cache", 0o755),
             ("var/log", 0o755),
         ] {
-            tree.directory(Path::new(folder), mode)
+            tree.fresh_directory(Path::new(folder), mode)
                 .at(step, format!("make /{folder}"))?;
+        }
+        if owner != 0 {
+            sys::make_files_as(0);
+            outer::after_ids_changed().at(step, "take back the rights over files")?;
         }
         mounts::restrict(&tree.root, MOUNT_ATTR_RDONLY).at(step, "make the root read-only")?;
     }
@@ -155,27 +169,44 @@ pub(crate) fn skeleton() -> rustix::io::Result<OwnedFd> {
     tmpfs(4 << 20, 4096)
 }
 
-fn host(parts: Vec<Part>, place: &OwnedFd, owner: u32) -> Result<Tree, BootFailure> {
+/// The tree itself is a folder of the agent's own tmpfs, seen through a mount of its own: a file system less.
+fn host(
+    parts: Vec<Part>,
+    devices: Vec<(&'static str, OwnedFd)>,
+    place: &OwnedFd,
+    owner: u32,
+) -> Result<Tree, BootFailure> {
     let step = BootStep::SystemTree;
-    let root = skeleton().at(step, "make a tmpfs for the root")?;
-    mounts::attach(&root, place).at(step, "attach the root")?;
     let tree = Tree {
-        root,
+        root: mounts::copy(place, false).at(step, "bind the root")?,
         owner,
         overrule: false,
     };
+    rustix::fs::chmodat(CWD, c"inner", Mode::from_raw_mode(0o755), AtFlags::empty())
+        .at(step, "open up the root")?;
     own(&tree).at(step, "own the root")?;
+    mounts::attach(&tree.root, place).at(step, "attach the root")?;
+    if owner != 0 {
+        // From here on everything belongs to root inside, without being told one by one.
+        sys::make_files_as(owner);
+    }
     for part in parts {
         match part {
-            Part::Mount(path, mount) => tree
-                .mount(&path, &mount)
+            Part::Mount {
+                path,
+                mount,
+                is_directory,
+            } => tree
+                .fresh_mount(&path, &mount, is_directory)
                 .at(step, format!("attach /{}", path.display()))?,
             Part::Link(path, target) => tree
-                .link(&path, &target)
+                .fresh_link(&path, &target)
                 .at(step, format!("link /{}", path.display()))?,
             Part::Hidden(path) => {
-                let nothing = tmpfs(4096, 2).at(step, "make an empty tmpfs")?;
+                let empty = mounts::handle(CWD, c"empty").at(step, "open /empty")?;
+                let nothing = mounts::copy(&empty, false).at(step, "copy /empty")?;
                 mounts::restrict(&nothing, MOUNT_ATTR_RDONLY).at(step, "make it read-only")?;
+                // Below a mount of the host's: there the place is looked up with care.
                 tree.mount(&path, &nothing)
                     .at(step, format!("hide /{}", path.display()))?;
             }
@@ -183,16 +214,28 @@ fn host(parts: Vec<Part>, place: &OwnedFd, owner: u32) -> Result<Tree, BootFailu
     }
     let etc = Path::new("etc");
     for (name, text) in ETC {
-        tree.file(&etc.join(name), text.as_bytes())
+        tree.fresh_file(&etc.join(name), text.as_bytes())
             .at(step, format!("write /etc/{name}"))?;
     }
-    tree.link(&etc.join("mtab"), Path::new("/proc/self/mounts"))
+    tree.fresh_link(&etc.join("mtab"), Path::new("/proc/self/mounts"))
         .at(step, "link /etc/mtab")?;
-    tree.link(
+    tree.fresh_link(
         &etc.join("localtime"),
         Path::new("/usr/share/zoneinfo/Etc/UTC"),
     )
     .at(step, "link /etc/localtime")?;
+    // Read-only with the root, so it needs no file system of its own.
+    let folder = Path::new("dev");
+    for (name, node) in devices {
+        tree.fresh_mount(&folder.join(name), &node, false)
+            .at(step, format!("attach /dev/{name}"))?;
+    }
+    for (path, target) in DEV_LINKS {
+        tree.fresh_link(Path::new(path), Path::new(target))
+            .at(step, format!("link /{path}"))?;
+    }
+    tree.fresh_directory(&folder.join("pts"), 0o755)
+        .at(step, "make /dev/pts")?;
     Ok(tree)
 }
 
@@ -205,15 +248,20 @@ fn home_is_roots(tree: &Tree) -> rustix::io::Result<bool> {
 fn named(tree: &Tree, boot: &Boot) -> rustix::io::Result<()> {
     let name = &boot.hostname;
     let hosts = format!("127.0.0.1 localhost {name}\n::1 localhost ip6-localhost ip6-loopback\n");
-    tree.file(Path::new("etc/hosts"), hosts.as_bytes())?;
-    tree.file(Path::new("etc/hostname"), format!("{name}\n").as_bytes())?;
-    tree.file(
-        Path::new("etc/resolv.conf"),
-        b"# This sandbox has no name server.\n",
-    )?;
+    let file = |path: &str, text: &[u8]| {
+        let path = Path::new(path);
+        if tree.overrule {
+            tree.file(path, text)
+        } else {
+            tree.fresh_file(path, text)
+        }
+    };
+    file("etc/hosts", hosts.as_bytes())?;
+    file("etc/hostname", format!("{name}\n").as_bytes())?;
+    file("etc/resolv.conf", b"# This sandbox has no name server.\n")?;
     // Wherever git was installed to: most read the first, one with a prefix of its own only the second.
-    tree.file(Path::new("etc/gitconfig"), GITCONFIG.as_bytes())?;
-    tree.file(Path::new("root/.config/git/config"), GITCONFIG.as_bytes())
+    file("etc/gitconfig", GITCONFIG.as_bytes())?;
+    file("root/.config/git/config", GITCONFIG.as_bytes())
 }
 
 /// The top of a fresh file system belongs to the agent; inside, it is root's.
@@ -222,13 +270,7 @@ fn own(tree: &Tree) -> rustix::io::Result<()> {
         rustix::fs::Uid::from_raw(tree.owner),
         rustix::fs::Gid::from_raw(tree.owner),
     );
-    rustix::fs::chownat(
-        &tree.root,
-        c"",
-        Some(uid),
-        Some(gid),
-        rustix::fs::AtFlags::EMPTY_PATH,
-    )
+    rustix::fs::chownat(&tree.root, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
 }
 
 fn image(
@@ -259,7 +301,7 @@ fn image(
                 1 << 20,
             )
             .at(step, "make a tmpfs for the upper layer")?;
-            let holder = mounts::handle(rustix::fs::CWD, c"upper").at(step, "open /upper")?;
+            let holder = mounts::handle(CWD, c"upper").at(step, "open /upper")?;
             mounts::attach(&memory, &holder).at(step, "attach the upper layer")?;
             let overlay = overlay(&memory, owner).at(step, "mount overlay")?;
             notes.push(format!(
@@ -268,7 +310,7 @@ fn image(
             overlay
         }
     };
-    let place = mounts::handle(rustix::fs::CWD, c"inner").at(step, "open /inner")?;
+    let place = mounts::handle(CWD, c"inner").at(step, "open /inner")?;
     let root = overlay;
     mounts::attach(&root, &place).at(step, "attach the overlay")?;
     let tree = Tree {
@@ -349,7 +391,7 @@ fn scratch(tree: &Tree, boot: &Boot, places: &[(&str, &str, u32)]) -> Result<(),
     // One file system for all of them, so that one number bounds what they take from memory together.
     let size = (boot.limits.memory / 2).max(16 << 20);
     let mount = tmpfs(size, 1 << 18).at(step, "make a tmpfs for /tmp and others")?;
-    let holder = mounts::handle(rustix::fs::CWD, c"scratch").at(step, "open /scratch")?;
+    let holder = mounts::handle(CWD, c"scratch").at(step, "open /scratch")?;
     mounts::attach(&mount, &holder).at(step, "attach the tmpfs for /tmp and others")?;
     let inside = Tree {
         root: mount,
@@ -357,12 +399,19 @@ fn scratch(tree: &Tree, boot: &Boot, places: &[(&str, &str, u32)]) -> Result<(),
         overrule: false,
     };
     for (name, place, mode) in places {
-        let folder = inside
-            .directory(Path::new(name), *mode)
+        let path = Path::new(name);
+        inside
+            .fresh_directory(path, *mode)
+            .and_then(|()| inside.claim(inside.root.as_fd(), path.as_os_str()))
             .at(step, format!("make /{place}"))?;
-        let bound = mounts::copy(&folder, false).at(step, format!("bind /{place}"))?;
-        tree.mount(Path::new(place), &bound)
-            .at(step, format!("attach /{place}"))?;
+        let bound = mounts::copy_at(&inside.root, path).at(step, format!("bind /{place}"))?;
+        let place = Path::new(place);
+        if tree.overrule {
+            tree.mount(place, &bound)
+        } else {
+            tree.fresh_mount(place, &bound, true)
+        }
+        .at(step, format!("attach /{}", place.display()))?;
     }
     Ok(())
 }

@@ -40,6 +40,8 @@ const OUTER: libc::c_int = libc::CLONE_NEWUSER
 /// Where the host does not speak, or cannot be answered.
 pub fn run(serve: impl FnOnce(Agent) -> io::Result<()>) -> io::Result<()> {
     let (control, link) = take_over()?;
+    // The host may start its zygote long before it knows what to make; its end is heard in any case.
+    wait_for(&control)?;
     let boot = receive(&control, PATIENCE)?;
     let outcome = match serde_json::from_slice::<Boot>(&boot) {
         Ok(boot) => start(&boot, &control, link, serve),
@@ -56,6 +58,17 @@ pub fn run(serve: impl FnOnce(Agent) -> io::Result<()>) -> io::Result<()> {
     match agent {
         Some(agent) => watch(&control, agent.as_fd()),
         None => Ok(()),
+    }
+}
+
+/// Waits until there is something to read.
+fn wait_for(control: &OwnedFd) -> io::Result<()> {
+    loop {
+        match poll(&mut [PollFd::new(control, PollFlags::IN)], None) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
@@ -125,10 +138,12 @@ fn start(
             sys::exit(i32::from(done.is_err()))
         }
         Fork::Parent { pid, pidfd } => {
-            drop((theirs, link, sources));
             // From here on, dropping `guard` kills and reaps.
             let guard = Guard(Some(pidfd));
+            // First of all: the agent waits for it.
             idmap::write_outer(pid, boot.ids)?;
+            send(&ours, b"").at(step, "let the agent go on")?;
+            drop((theirs, link, sources));
             let mut ready = report(&ours)?;
             rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
                 .at(BootStep::Privileges, "make the zygote untraceable")?;
@@ -148,10 +163,9 @@ fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-/// Lets the agent go on and reads how far it came.
+/// Reads how far the agent came.
 fn report(agent: &OwnedFd) -> Result<Ready, BootFailure> {
     let step = BootStep::OuterNamespaces;
-    send(agent, b"").at(step, "let the agent start")?;
     let reply = receive(agent, PATIENCE).map_err(|error| {
         if error.kind() == io::ErrorKind::UnexpectedEof {
             refusal(step, "the agent ended without a word")

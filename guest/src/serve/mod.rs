@@ -160,7 +160,8 @@ impl Service {
             }
             self.hear();
             let now = Instant::now();
-            self.programs.ready(&ready, &mut self.buffer, now);
+            self.programs
+                .ready(&self.world, &ready, &mut self.buffer, now);
             self.tend(now);
             match self.outbox.flush(link.as_fd()) {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
@@ -251,7 +252,7 @@ impl Service {
         }
         let over = self
             .programs
-            .step(self.spawner.as_mut(), &mut self.buffer, now);
+            .step(&self.world, self.spawner.as_mut(), &mut self.buffer, now);
         let any_over = !over.is_empty();
         for (serial, report) in over {
             self.over(serial, Ok(Reply::Exec(report)));

@@ -26,7 +26,6 @@ struct Shared {
 struct Queue {
     waiting: VecDeque<(u32, Work)>,
     running: HashMap<u32, usize>,
-    idle: usize,
     threads: Vec<JoinHandle<()>>,
     closed: bool,
 }
@@ -53,8 +52,7 @@ impl Queue {
 }
 
 impl Pool {
-    /// A pool with its first thread. The others are started by threads, not by the caller, whose namespaces for
-    /// children may be the sandbox's by then.
+    /// A pool with its first thread; the others are started when all are busy.
     ///
     /// # Errors
     /// Where there can be no thread.
@@ -80,7 +78,15 @@ impl Pool {
 
     /// Has `work` done on a thread.
     pub(crate) fn run(&self, channel: u32, work: Work) {
-        self.lock().waiting.push_back((channel, work));
+        let mut queue = self.lock();
+        queue.waiting.push_back((channel, work));
+        let busy: usize = queue.running.values().sum();
+        let wanted = busy + queue.waiting.len();
+        if wanted > queue.threads.len() && queue.threads.len() < THREADS && !queue.closed {
+            // Without another thread the work waits for one of these.
+            let _ = self.grow(&mut queue);
+        }
+        drop(queue);
         self.0.changed.notify_one();
     }
 
@@ -89,10 +95,6 @@ impl Pool {
         loop {
             if let Some((channel, work)) = queue.next() {
                 *queue.running.entry(channel).or_default() += 1;
-                if queue.idle == 0 && queue.threads.len() < THREADS && !queue.closed {
-                    // Without another thread the work waits for this one.
-                    let _ = self.grow(&mut queue);
-                }
                 drop(queue);
                 work();
                 queue = self.lock();
@@ -107,13 +109,11 @@ impl Pool {
             if queue.closed {
                 return;
             }
-            queue.idle += 1;
             queue = self
                 .0
                 .changed
                 .wait(queue)
                 .unwrap_or_else(PoisonError::into_inner);
-            queue.idle -= 1;
         }
     }
 

@@ -118,7 +118,13 @@ impl Programs {
     }
 
     /// Deals with what is ready. Input is moved by [`Programs::step`].
-    pub(super) fn ready(&mut self, ready: &[Token], buffer: &mut [u8], now: Instant) {
+    pub(super) fn ready(
+        &mut self,
+        world: &World,
+        ready: &[Token],
+        buffer: &mut [u8],
+        now: Instant,
+    ) {
         for token in ready {
             match *token {
                 Token::End(serial) => {
@@ -128,7 +134,7 @@ impl Programs {
                 }
                 Token::Output(serial, which) => {
                     if let Some(exec) = self.running.get_mut(&serial) {
-                        exec.drain(which, buffer, now);
+                        exec.drain(world, which, buffer, now);
                     }
                 }
                 Token::Input => {}
@@ -153,6 +159,7 @@ impl Programs {
     /// Moves every program on; the reports of those that are over.
     pub(super) fn step(
         &mut self,
+        world: &World,
         spawner: &mut dyn Spawner,
         buffer: &mut [u8],
         now: Instant,
@@ -168,8 +175,12 @@ impl Programs {
             let Some(mut exec) = self.running.remove(&serial) else {
                 continue;
             };
-            let all = spawner.processes().ok();
-            let report = exec.report(all.as_deref().unwrap_or_default());
+            let all = if self.running.is_empty() && spawner.is_empty() {
+                Some(Vec::new())
+            } else {
+                spawner.processes().ok()
+            };
+            let report = exec.report(world, all.as_deref().unwrap_or_default());
             for pipe in exec.take_pipes() {
                 match self.left.iter().position(Option::is_none) {
                     Some(free) => self.left[free] = Some(pipe),

@@ -87,6 +87,26 @@ impl Host {
 use tar::EntryType::{Directory, Link, Regular, Symlink};
 
 #[test]
+fn nothing_is_written_through_the_links_of_an_earlier_export() {
+    let host = Host::new();
+    fs::create_dir(host.folder.path().join("victim")).expect("makes");
+    let tree = archive(&[("sub", Symlink, "../../victim")]);
+    host.unpack("tree", Kind::Directory, Overwrite::Refuse, &tree)
+        .expect("links are kept");
+    let file = archive(&[("", Regular, "hostile")]);
+    for name in ["tree/sub/file", "tree/sub/deeper/file"] {
+        let refused = host.unpack(name, Kind::File, Overwrite::Allow, &file);
+        assert!(
+            matches!(refused, Err(HostWriteError::Linked(_))),
+            "{refused:?}"
+        );
+    }
+    let victim = fs::read_dir(host.folder.path().join("victim")).expect("reads");
+    assert_eq!(victim.count(), 0);
+    assert_eq!(host.names(), ["out/tree", "out/tree/sub"]);
+}
+
+#[test]
 fn a_tree_arrives_whole() {
     let host = Host::new();
     let tar = archive(&[
@@ -151,16 +171,35 @@ fn existing_targets_are_replaced_only_when_told() {
     host.unpack("file", Kind::File, Overwrite::Allow, &tar)
         .expect("replaces");
     assert_eq!(fs::read_to_string(&target).expect("reads"), "new");
+    // Whatever the workspace turns out to hold: a file goes for a file, a directory for a directory.
     let tree = archive(&[("inner", Regular, "x")]);
-    host.unpack("file", Kind::Directory, Overwrite::Allow, &tree)
-        .expect("replaces a file by a directory");
-    assert_eq!(host.names(), ["out/file", "out/file/inner"]);
-    // A link in the target's place is replaced itself; what it points to is left alone.
     let victim = host.folder.path().join("victim");
     fs::write(&victim, "mine").expect("writes");
     std::os::unix::fs::symlink(&victim, host.folder.path().join("out/link")).expect("links");
-    host.unpack("link", Kind::File, Overwrite::Allow, &tar)
+    fs::create_dir(host.folder.path().join("out/tree")).expect("makes");
+    fs::write(host.folder.path().join("out/tree/old"), "old").expect("writes");
+    for (name, kind, archive) in [
+        ("file", Kind::Directory, &tree),
+        ("tree", Kind::File, &tar),
+        ("link", Kind::File, &tar),
+        ("link", Kind::Directory, &tree),
+    ] {
+        let refused = host.unpack(name, kind, Overwrite::Allow, archive);
+        assert!(
+            matches!(refused, Err(HostWriteError::OtherKind { .. })),
+            "{name}: {refused:?}"
+        );
+    }
+    assert_eq!(
+        host.names(),
+        ["out/file", "out/link", "out/tree", "out/tree/old"]
+    );
+    host.unpack("tree", Kind::Directory, Overwrite::Allow, &tree)
         .expect("replaces");
+    assert_eq!(
+        host.names(),
+        ["out/file", "out/link", "out/tree", "out/tree/inner"]
+    );
     assert_eq!(
         fs::read_to_string(Path::new(&victim)).expect("reads"),
         "mine"

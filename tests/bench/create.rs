@@ -1,0 +1,42 @@
+//! A workspace from a seed, with its baseline, against `cp -a`.
+
+use super::Size;
+use super::files::{owner, plant};
+use super::race::{Rival, line, process, race};
+use pyro::machine::ids_for_this_user;
+use pyro::workspace::{KeepContents, StateDir, fill};
+use std::error::Error;
+use std::fs;
+use std::process::Command;
+use std::time::Instant;
+
+pub(crate) fn create(size: Size) -> Result<(), Box<dyn Error>> {
+    for (count, rounds) in [
+        (1000, size.pick(15, 2)),
+        (size.pick(50_000, 2000), size.pick(3, 1)),
+    ] {
+        let folder = tempfile::tempdir()?;
+        let (seed, copy) = (folder.path().join("seed"), folder.path().join("copy"));
+        plant(&seed, count)?;
+        let state = StateDir::open(Some(&folder.path().join("state")))?;
+        let (ids, _lock) = ids_for_this_user(state.path())?;
+        let ours = || {
+            let started = Instant::now();
+            let run = state.new_run()?;
+            fill(Some(&seed), &run, owner(ids), KeepContents::No)?;
+            let took = started.elapsed();
+            run.remove()?;
+            Ok(took)
+        };
+        let theirs = || {
+            let took = process(Command::new("cp").arg("-a").arg(&seed).arg(&copy))?;
+            fs::remove_dir_all(&copy)?;
+            Ok(took)
+        };
+        let mut rivals: [Rival<'_>; 2] = [("pyro", Box::new(ours)), ("cp", Box::new(theirs))];
+        let times = race(rounds, &mut rivals)?;
+        let what = format!("workspace from a seed of {count} files");
+        line(&what, &times[0], "cp -a", &times[1], 1.0);
+    }
+    Ok(())
+}

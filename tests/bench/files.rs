@@ -1,0 +1,132 @@
+//! Trees to work on, and a sandbox to work in.
+
+use pyro::machine::{self, IdRangeLock, Link, Namespace};
+use pyro::workspace::{KeepContents, RunDir, StateDir, fill};
+use pyro_protocol::Bytes;
+use pyro_protocol::boot::{Boot, BootEnvironment, Ids, Limits};
+use pyro_protocol::message::ExecRun;
+use std::error::Error;
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Files in each folder.
+const EACH: usize = 100;
+
+/// The path of file `number` below its top.
+pub(crate) fn name(number: usize) -> String {
+    format!("part{:03}/file{:02}.txt", number / EACH, number % EACH)
+}
+
+/// Lines that differ from file to file; about 1 KiB.
+pub(crate) fn text(number: usize) -> String {
+    (0..30).fold(String::new(), |mut text, line| {
+        let _ = writeln!(text, "line {line:02} of file {number:05}, like others");
+        text
+    })
+}
+
+/// Makes `count` files below `top`.
+pub(crate) fn plant(top: &Path, count: usize) -> Result<()> {
+    for number in 0..count {
+        let path = top.join(name(number));
+        if let (0, Some(folder)) = (number % EACH, path.parent()) {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(path, text(number))?;
+    }
+    Ok(())
+}
+
+/// Changes `count` of the files, evenly spread over all of them.
+pub(crate) fn change(top: &Path, count: usize, of: usize) -> Result<()> {
+    for number in (0..of).step_by(of / count) {
+        let path = top.join(name(number));
+        fs::write(&path, text(number) + "one line more\n")?;
+    }
+    Ok(())
+}
+
+/// What runs `argv` with nothing special.
+pub(crate) fn program(argv: &[&str]) -> ExecRun {
+    ExecRun {
+        argv: argv
+            .iter()
+            .map(|word| Bytes::from(word.as_bytes()))
+            .collect(),
+        cwd: Bytes::default(),
+        env: vec![(Bytes::from("PATH"), Bytes::from("/usr/bin:/bin"))],
+        timeout_ms: 60_000,
+        grace_ms: 1000,
+        stdin: false,
+        spool_limit: 1 << 20,
+    }
+}
+
+/// A sandbox with an agent that listens.
+pub(crate) struct Live {
+    pub(crate) link: Link,
+    pub(crate) tree: PathBuf,
+    namespace: Namespace,
+    run: RunDir,
+    _ids: Option<IdRangeLock>,
+    _folder: tempfile::TempDir,
+}
+
+impl Live {
+    /// With a copy of `seed` as its tree.
+    pub(crate) fn start(seed: Option<&Path>) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let state = StateDir::open(Some(&folder.path().join("state")))?;
+        let run = state.new_run()?;
+        let (ids, lock) = machine::ids_for_this_user(state.path())?;
+        fill(seed, &run, owner(ids), KeepContents::No)?;
+        let boot = Boot {
+            run_dir: Bytes::from(run.path().as_os_str().as_bytes()),
+            environment: BootEnvironment::Host,
+            expose: Vec::new(),
+            hostname: "bench".to_owned(),
+            ids,
+            limits: Limits {
+                processes: 256,
+                memory: 4 << 30,
+                disk: 4 << 30,
+                disk_reserve: 0,
+                open_files: 1024,
+            },
+        };
+        let mut namespace = machine::start(&boot)?;
+        let link = Link::open(namespace.link().try_clone()?)?;
+        Ok(Self {
+            link,
+            tree: run.path().join("tree"),
+            namespace,
+            run,
+            _ids: lock,
+            _folder: folder,
+        })
+    }
+
+    pub(crate) fn stop(self) -> Result<()> {
+        let Self {
+            link,
+            namespace,
+            run,
+            ..
+        } = self;
+        drop(link);
+        namespace.stop()?;
+        Ok(run.remove()?)
+    }
+}
+
+/// Who owns the tree.
+pub(crate) fn owner(ids: Ids) -> Option<u32> {
+    match ids {
+        Ids::Single => None,
+        Ids::Range { base } => Some(base + 1),
+    }
+}

@@ -1,0 +1,62 @@
+//! How fast pyro is, each time beside somebody who does a comparable thing: `cargo bench`.
+//!
+//! Rounds alternate between pyro and its peers, so that a busy machine is busy for all of them, and what counts is the
+//! ratio. Nothing here fails for being slow. `PYRO_BENCH=quick` takes seconds; arguments are parts of names.
+
+#![expect(clippy::print_stdout, reason = "a benchmark reports there")]
+
+mod create;
+mod diff;
+mod exec;
+mod files;
+mod plan;
+mod race;
+mod run;
+
+use std::process::ExitCode;
+
+/// Rounds and files: as many as tell something, or hardly any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Size {
+    Full,
+    Quick,
+}
+
+impl Size {
+    fn pick<T>(self, full: T, quick: T) -> T {
+        match self {
+            Self::Full => full,
+            Self::Quick => quick,
+        }
+    }
+}
+
+type Bench = fn(Size) -> Result<(), Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let quick = std::env::var_os("PYRO_BENCH").is_some_and(|value| value == "quick");
+    let size = if quick { Size::Quick } else { Size::Full };
+    let benches: [(&str, Bench); 5] = [
+        ("run", run::run),
+        ("exec", exec::exec),
+        ("plan", plan::plan),
+        ("create", create::create),
+        ("diff", diff::diff),
+    ];
+    let mut code = ExitCode::SUCCESS;
+    race::headings();
+    for (name, bench) in benches {
+        if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part.as_str())) {
+            continue;
+        }
+        if let Err(error) = bench(size) {
+            println!("{name}: {error}");
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
+}
