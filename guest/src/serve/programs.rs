@@ -190,6 +190,11 @@ impl Programs {
         self.running.values().any(Exec::is_live)
     }
 
+    /// Whether anything may run, of programs that are over as well.
+    pub(super) fn any_company(&self) -> bool {
+        self.crowded || self.any_live()
+    }
+
     /// When the next step is due.
     pub(super) fn next_step(&self) -> Option<Instant> {
         self.running.values().filter_map(Exec::next_step).min()
@@ -225,11 +230,14 @@ impl Programs {
             if let Some(process) = large {
                 send(process.pid, Signal::KILL);
             }
+            if self.running.is_empty() {
+                self.crowded = !all.is_empty();
+            }
         }
         match watch.disk(world, now) {
             Disk::Fine => None,
             Disk::Full => {
-                self.kill_all(now);
+                self.kill_all(spawner, now);
                 None
             }
             Disk::Grown => {
@@ -239,16 +247,20 @@ impl Programs {
     }
 
     /// The disk was counted.
-    pub(super) fn counted(&mut self, grown: bool, now: Instant) {
+    pub(super) fn counted(&mut self, grown: bool, spawner: &dyn Spawner, now: Instant) {
         self.counting = false;
         if grown {
-            self.kill_all(now);
+            self.kill_all(spawner, now);
         }
     }
 
-    fn kill_all(&mut self, now: Instant) {
+    /// Also what programs left behind that are over: it may be what fills the disk, and is nobody's family any more.
+    fn kill_all(&mut self, spawner: &dyn Spawner, now: Instant) {
         for exec in self.running.values_mut() {
             exec.kill_for(DISK, now);
+        }
+        for process in spawner.processes().unwrap_or_default() {
+            send(process.pid, Signal::KILL);
         }
     }
 
