@@ -34,6 +34,7 @@ pub(crate) struct Watch {
     disk_at: Instant,
     free_at_start: u64,
     inodes_at_start: u64,
+    memory_at_start: Memory,
 }
 
 /// What the disk says.
@@ -57,6 +58,7 @@ impl Watch {
             disk_at: now,
             free_at_start: free.bytes,
             inodes_at_start: free.inodes,
+            memory_at_start: Memory::now().unwrap_or_default(),
         }
     }
 
@@ -91,6 +93,12 @@ impl Watch {
             .copied()
     }
 
+    /// Whether the machine runs out of memory, and more has gone since the start than the sandbox may have: files of
+    /// memory, segments and buffers that no process maps are in no sum of processes.
+    pub(crate) fn memory_is_gone(&self) -> bool {
+        Memory::now().is_some_and(|now| now.is_gone(self.memory_at_start, self.limits.memory))
+    }
+
     /// Looks at the disk when it is due.
     pub(crate) fn disk(&mut self, world: &World, now: Instant) -> Disk {
         if self.disk_at > now {
@@ -114,6 +122,35 @@ impl Watch {
     /// The limit for what a run adds.
     pub(crate) fn disk_limit(&self) -> u64 {
         self.limits.disk
+    }
+}
+
+/// What the machine has left.
+#[derive(Debug, Clone, Copy, Default)]
+struct Memory {
+    total: u64,
+    available: u64,
+}
+
+impl Memory {
+    fn now() -> Option<Self> {
+        Self::parse(&std::fs::read_to_string("/proc/meminfo").ok()?)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let kib = |key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        Some(Self {
+            total: kib("MemTotal:")? << 10,
+            available: kib("MemAvailable:")? << 10,
+        })
+    }
+
+    fn is_gone(self, at_start: Self, limit: u64) -> bool {
+        let least = (self.total / 32).min(512 << 20);
+        self.available < least && at_start.available.saturating_sub(self.available) > limit
     }
 }
 
@@ -210,4 +247,27 @@ fn baseline(world: &World) -> (u64, usize) {
         sum.saturating_add(entry.size.next_multiple_of(4096))
     });
     (size, entries.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Memory;
+
+    #[test]
+    fn memory_is_gone_when_little_is_left_and_much_was_taken() {
+        let memory = |available: u64| {
+            let text =
+                format!("MemTotal: 8388608 kB\nMemFree: 1 kB\nMemAvailable: {available} kB\n");
+            Memory::parse(&text).expect("parses")
+        };
+        let (much, little) = (memory(6 << 20), memory(200 << 10));
+        assert!(little.is_gone(much, 4 << 30));
+        assert!(!much.is_gone(much, 4 << 30));
+        assert!(
+            !little.is_gone(memory(400 << 10), 4 << 30),
+            "it was so before"
+        );
+        assert!(!memory(300 << 10).is_gone(much, 4 << 30), "enough is left");
+        assert!(Memory::parse("MemTotal: 1 kB\n").is_none());
+    }
 }

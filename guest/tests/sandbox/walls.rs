@@ -257,6 +257,7 @@ fn limits_hold() {
     );
     host.run(&["sh", "-c", "kill -9 -1"]);
     assert_eq!(host.sh("echo again"), "again\n");
+    assert_eq!(host.sh("cat /proc/sys/kernel/shmall"), "32768\n");
     host.fails("head -c 400M /dev/zero > /tmp/full");
     host.sh("rm /tmp/full");
 }
