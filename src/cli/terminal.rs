@@ -95,20 +95,20 @@ impl Terminal {
     /// Says on standard error what went wrong.
     pub(super) fn error(self, message: &str) {
         let label = paint(self.colour_err, Tone::Bad, "error");
-        self.err(format!("{label}: {message}\n").as_bytes());
+        self.err(format!("{label}: {}\n", visible(message)).as_bytes());
     }
 
     /// Says on standard error what to try.
     pub(super) fn help(self, message: &str) {
         let label = paint(self.colour_err, Tone::Strong, "help");
-        self.err(format!("{label}: {message}\n").as_bytes());
+        self.err(format!("{label}: {}\n", visible(message)).as_bytes());
     }
 
     /// Says something on standard error that is worth knowing.
     pub(super) fn note(self, message: &str) {
         if !self.quiet {
             let label = paint(self.colour_err, Tone::Strong, "note");
-            self.err(format!("{label}: {message}\n").as_bytes());
+            self.err(format!("{label}: {}\n", visible(message)).as_bytes());
         }
     }
 }
@@ -163,5 +163,18 @@ pub(super) fn start_log(verbose: u8) {
         env_logger::Builder::from_env(env)
             .target(env_logger::Target::Stderr)
             .init();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::visible;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown() {
+        assert_eq!(
+            visible("a\x1b]0;x\x07\u{9b}1m\r\u{202e}b\u{200b}\n\tc"),
+            "a\\u{1b}]0;x\\u{7}\\u{9b}1m\\u{d}\\u{202e}b\\u{200b}\n\tc"
+        );
     }
 }

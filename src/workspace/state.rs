@@ -41,6 +41,15 @@ pub enum StateError {
         /// Its owner.
         owner: u32,
     },
+    /// Everybody may write there, and so could put something else in the place of what is in it.
+    #[error(
+        "use the state directory {}: everybody may write to it (`chmod o-w` it, or name another)",
+        path.display()
+    )]
+    OpenToAll {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The operating system refused.
     #[error("{what} {}", path.display())]
     Io {
@@ -108,14 +117,27 @@ impl StateDir {
         let user = rustix::process::geteuid();
         let path = Self::place(given)?;
         make_dir(&path)?;
-        let owner = fs::metadata(&path)
-            .map_err(io_error("look at", &path))?
-            .uid();
-        if owner != user.as_raw() {
+        let found = fs::metadata(&path).map_err(io_error("look at", &path))?;
+        if found.uid() != user.as_raw() {
+            let owner = found.uid();
             return Err(StateError::NotOurs { path, owner });
         }
+        // Sticky: what is ours in there cannot be taken away by others.
+        if found.mode() & 0o1002 == 0o0002 {
+            return Err(StateError::OpenToAll { path });
+        }
         for folder in ["runs", "receipts", "ranges"] {
-            make_dir(&path.join(folder))?;
+            let folder = path.join(folder);
+            make_dir(&folder)?;
+            // Where others may write beside it, they may have put it there.
+            let found = fs::symlink_metadata(&folder).map_err(io_error("look at", &folder))?;
+            if !found.is_dir() || found.uid() != user.as_raw() {
+                let owner = found.uid();
+                return Err(StateError::NotOurs {
+                    path: folder,
+                    owner,
+                });
+            }
         }
         Ok(Self { path })
     }
@@ -353,8 +375,9 @@ fn random_id() -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{StateDir, Swept};
+    use super::{StateDir, StateError, Swept};
     use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn dead_runs_are_swept_and_live_ones_are_not() {
@@ -383,5 +406,22 @@ mod tests {
         );
         assert_eq!(state.sweep().expect("sweeps"), Swept::default());
         live.remove().expect("removes");
+    }
+
+    #[test]
+    fn a_state_directory_that_others_may_change_is_refused() {
+        let base = tempfile::tempdir().expect("a folder");
+        let open = base.path().join("open");
+        fs::create_dir(&open).expect("makes");
+        let set = |mode| fs::set_permissions(&open, fs::Permissions::from_mode(mode));
+        set(0o777).expect("opens up");
+        let refused = StateDir::open(Some(&open)).expect_err("refused");
+        assert!(matches!(refused, StateError::OpenToAll { .. }));
+        set(0o1777).expect("makes sticky");
+        StateDir::open(Some(&open)).expect("opens");
+        fs::remove_dir(open.join("receipts")).expect("removes");
+        std::os::unix::fs::symlink("runs", open.join("receipts")).expect("links");
+        let refused = StateDir::open(Some(&open)).expect_err("refused");
+        assert!(matches!(refused, StateError::NotOurs { .. }));
     }
 }

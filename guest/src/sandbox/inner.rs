@@ -6,7 +6,7 @@ use super::outer::{Limits, become_root};
 use super::report::{At as _, PATIENCE, receive, send};
 use super::sys::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use pyro_protocol::boot::{Boot, BootFailure, BootStep, Ids};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use rustix::process::DumpableBehavior;
@@ -115,7 +115,7 @@ fn own_tree() -> Result<OwnedFd, BootFailure> {
 
 fn build(boot: &Boot, tree: &Tree) -> Result<(), BootFailure> {
     let step = BootStep::InnerMounts;
-    proc(tree)?;
+    proc(tree, boot.limits.memory)?;
     let pts = devpts(boot.ids).at(step, "mount devpts")?;
     tree.mount(Path::new("dev/pts"), &pts)
         .at(step, "attach /dev/pts")?;
@@ -131,7 +131,7 @@ fn devpts(ids: Ids) -> rustix::io::Result<OwnedFd> {
     mounts::new("devpts", &options, flags)
 }
 
-fn proc(tree: &Tree) -> Result<(), BootFailure> {
+fn proc(tree: &Tree, memory: u64) -> Result<(), BootFailure> {
     let step = BootStep::InnerMounts;
     let flags = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
@@ -139,6 +139,7 @@ fn proc(tree: &Tree) -> Result<(), BootFailure> {
     let proc = mounts::new("proc", &[], flags).at(step, "mount proc")?;
     tree.mount(Path::new("proc"), &proc)
         .at(step, "attach /proc")?;
+    bound_segments(&proc, memory).at(step, "bound System V memory")?;
     let set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
     for name in READ_ONLY {
         let place = match mounts::handle(&proc, name) {
@@ -159,6 +160,19 @@ fn proc(tree: &Tree) -> Result<(), BootFailure> {
         mask(&place, &null, &empty).at(step, format!("mask /proc/{name}"))?;
     }
     Ok(())
+}
+
+/// System V memory stays when its last process ends, and no sum of processes has it: half of memory, as with the
+/// file systems in memory. The setting belongs to the new namespace.
+fn bound_segments(proc: &OwnedFd, memory: u64) -> rustix::io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat(proc, c"sys/kernel/shmall", flags, Mode::empty()) {
+        // A kernel without System V memory.
+        Err(Errno::NOENT) => return Ok(()),
+        opened => opened?,
+    };
+    let pages = memory / 2 / rustix::param::page_size() as u64;
+    rustix::io::write(&file, pages.to_string().as_bytes()).map(drop)
 }
 
 fn mask(place: &OwnedFd, null: &OwnedFd, empty: &OwnedFd) -> rustix::io::Result<()> {

@@ -105,6 +105,7 @@ fn build(boot: &Boot, sources: Option<Sources>, zygote: &OwnedFd) -> Result<Buil
     // Programs have no capability over the network namespace, which is the agent's: low ports are for everybody.
     std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
         .at(BootStep::Loopback, "open the low ports")?;
+    restrain();
     let score = std::fs::OpenOptions::new()
         .write(true)
         .open("/proc/self/oom_score_adj")
@@ -197,6 +198,20 @@ fn loopback() -> Result<(), BootFailure> {
     )
     .at(step, "make a socket")?;
     sys::loopback_up(&socket).at(step, "bring lo up")
+}
+
+/// What the kernel counts for each user across namespaces, bounded for all that live in these: otherwise programs
+/// could use up what the person who runs us has elsewhere.
+fn restrain() {
+    for (name, ceiling) in [
+        // One for programs; none that they make, even past the filter.
+        ("max_user_namespaces", "1"),
+        // Of 128 that most systems give to a user.
+        ("max_inotify_instances", "48"),
+    ] {
+        // Best effort: a kernel without inotify has nothing to bound, and the filter is what counts.
+        let _ = std::fs::write(format!("/proc/sys/user/{name}"), ceiling);
+    }
 }
 
 fn namespace(process: &str, name: &str) -> io::Result<OwnedFd> {

@@ -31,6 +31,12 @@ const OUTER: libc::c_int = libc::CLONE_NEWUSER
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP;
 
+/// Signals and bytes of messages that wait: at most so many, and half of what the user may have.
+const SHARED: [(Resource, u64); 2] = [
+    (Resource::Sigpending, 4096),
+    (Resource::Msgqueue, 256 << 10),
+];
+
 /// Runs as the zygote until the sandbox is over; in the clone, as the agent: `serve` is called there.
 ///
 /// Standard input is the control socket, standard output the link. Both are moved away, and every other descriptor
@@ -105,6 +111,17 @@ fn start(
     };
     rustix::process::setrlimit(Resource::Core, none)
         .at(BootStep::Rlimits, "set the core file limit to 0")?;
+    // Counted for each user, across namespaces: what programs queue must not use up what the user has elsewhere.
+    for (resource, most) in SHARED {
+        let allowed = rustix::process::getrlimit(resource).maximum;
+        let value = Some(allowed.map_or(most, |allowed| most.min(allowed / 2)));
+        let limit = Rlimit {
+            current: value,
+            maximum: value,
+        };
+        rustix::process::setrlimit(resource, limit)
+            .at(BootStep::Rlimits, "bound what is counted for each user")?;
+    }
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let sources = match boot.ids {
         Ids::Range { base } => {

@@ -215,7 +215,7 @@ impl Service {
     }
 
     fn next_wake(&self) -> Option<Instant> {
-        let watch = self.programs.any_live().then(|| self.watch.next());
+        let watch = self.programs.any_company().then(|| self.watch.next());
         [self.programs.next_step(), watch, Some(self.reap_at)]
             .into_iter()
             .flatten()
@@ -227,14 +227,17 @@ impl Service {
         while let Ok(event) = self.news.try_recv() {
             match event {
                 Event::Over(serial, result) => self.over(serial, result),
-                Event::Counted(grown) => self.programs.counted(grown, Instant::now()),
+                Event::Counted(grown) => {
+                    self.programs
+                        .counted(grown, self.spawner.as_ref(), Instant::now());
+                }
             }
         }
     }
 
     /// Looks after programs, limits and ended children.
     fn tend(&mut self, now: Instant) {
-        if self.programs.any_live() {
+        if self.programs.any_company() {
             let count =
                 self.programs
                     .watch(&self.world, self.spawner.as_ref(), &mut self.watch, now);

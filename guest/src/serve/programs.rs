@@ -77,7 +77,8 @@ impl Programs {
         match Exec::start(world, spawner, port, run, &before, alone)? {
             Start::Over(report) => Ok(Some(report)),
             Start::Running(exec) => {
-                if alone {
+                // With others about the watch goes on as it is: many short programs must not put it off for ever.
+                if alone && !self.crowded {
                     watch.begin(Instant::now());
                 }
                 self.crowded = true;
@@ -201,6 +202,11 @@ impl Programs {
         self.running.values().any(Exec::is_live)
     }
 
+    /// Whether anything may run, of programs that are over as well.
+    pub(super) fn any_company(&self) -> bool {
+        self.crowded || self.any_live()
+    }
+
     /// When the next step is due.
     pub(super) fn next_step(&self) -> Option<Instant> {
         self.running.values().filter_map(Exec::next_step).min()
@@ -235,12 +241,17 @@ impl Programs {
             }
             if let Some(process) = large {
                 send(process.pid, Signal::KILL);
+            } else if watch.memory_is_gone() {
+                self.kill_all(MEMORY, spawner, now);
+            }
+            if self.running.is_empty() {
+                self.crowded = !all.is_empty();
             }
         }
         match watch.disk(world, now) {
             Disk::Fine => None,
             Disk::Full => {
-                self.kill_all(now);
+                self.kill_all(DISK, spawner, now);
                 None
             }
             Disk::Grown => {
@@ -250,16 +261,20 @@ impl Programs {
     }
 
     /// The disk was counted.
-    pub(super) fn counted(&mut self, grown: bool, now: Instant) {
+    pub(super) fn counted(&mut self, grown: bool, spawner: &dyn Spawner, now: Instant) {
         self.counting = false;
         if grown {
-            self.kill_all(now);
+            self.kill_all(DISK, spawner, now);
         }
     }
 
-    fn kill_all(&mut self, now: Instant) {
+    /// Also what programs left behind that are over: it may be what fills disk or memory, and is nobody's family any more.
+    fn kill_all(&mut self, limit: &'static str, spawner: &dyn Spawner, now: Instant) {
         for exec in self.running.values_mut() {
-            exec.kill_for(DISK, now);
+            exec.kill_for(limit, now);
+        }
+        for process in spawner.processes().unwrap_or_default() {
+            send(process.pid, Signal::KILL);
         }
     }
 

@@ -329,3 +329,38 @@ fn a_run_that_grows_beyond_its_share_of_the_disk_ends() {
     )));
     assert_eq!(answer.exec().end, killed("disk limit"));
 }
+
+#[test]
+fn what_is_hidden_counts_on_the_disk_too() {
+    for hide in [
+        "exec 9> big; rm big; head -c 67108864 /dev/zero >&9",
+        "n=$(printf %0200d 0); for i in $(seq 22); do mkdir $n; cd -P $n; done; head -c 67108864 /dev/zero > big",
+    ] {
+        let mut host = Host::with_limits(Limits {
+            disk: 32 << 20,
+            ..NO_LIMITS
+        });
+        let script = format!("{hide}; sync -f .; sleep 1000");
+        let answer = host.run(Op::ExecRun(shell(&script)));
+        assert_eq!(answer.exec().end, killed("disk limit"), "{hide}");
+    }
+}
+
+#[test]
+fn what_is_left_behind_ends_with_the_disk_limit_too() {
+    let mut host = Host::with_limits(Limits {
+        disk: 32 << 20,
+        ..NO_LIMITS
+    });
+    let daemon = "sleep 0.3; head -c 67108864 /dev/zero > big; sync big; sleep 1000";
+    let script = format!("setsid sh -c '{daemon}' > /dev/null 2>&1 < /dev/null &");
+    host.run(Op::ExecRun(shell(&script)));
+    assert!(!bare::processes(&host.mark).is_empty());
+    // Nothing else runs: the watch goes on all the same.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !bare::processes(&host.mark).is_empty() {
+        still_serves(&mut host);
+        assert!(std::time::Instant::now() < deadline, "it runs on");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}

@@ -22,6 +22,11 @@ pub(crate) const TESTS: &[Test] = &[
     ),
     ("setuid_gains_nothing", setuid_gains_nothing),
     ("limits_hold", limits_hold),
+    (
+        "what_the_user_has_elsewhere_is_left",
+        what_the_user_has_elsewhere_is_left,
+    ),
+    ("two_sandboxes_do_not_meet", two_sandboxes_do_not_meet),
     ("exposed_paths_are_read_only", exposed_paths_are_read_only),
     (
         "some_places_cannot_be_exposed",
@@ -43,6 +48,7 @@ pub(crate) const TESTS: &[Test] = &[
 
 const EPERM: i32 = 1;
 const EACCES: i32 = 13;
+const EINVAL: i32 = 22;
 const ENOSYS: i32 = 38;
 const EPROTONOSUPPORT: i32 = 93;
 const EAFNOSUPPORT: i32 = 97;
@@ -67,6 +73,19 @@ const ATTEMPTS: &[(&str, i32)] = &[
     ("acct", EPERM), ("quotactl", EPERM), ("settimeofday", EPERM), ("clock_settime", EPERM), ("sethostname", EPERM),
     ("personality", EPERM), ("nice", EACCES), ("realtime", EPERM), ("chown", 0), ("x32", ENOSYS),
     ("unheard_of", ENOSYS), ("abstract", ECONNREFUSED),
+    ("clone_net", EPERM), ("clone_mount_high", EPERM), ("unshare_pid", EPERM), ("unshare_ipc", EPERM), ("unshare_uts", EPERM),
+    ("unshare_cgroup", EPERM), ("unshare_time", EPERM), ("unshare_user_high", EPERM), ("setns_own", EPERM),
+    ("parent_of_pids", EPERM), ("parent_of_users", EPERM), ("owner_of_net", EPERM), ("namespaces_of_init", EACCES),
+    ("pidfd_of_init", EACCES), ("signal_init", 0), ("tiocsetd", EPERM), ("tiocsetd_high", EPERM),
+    ("sctp", EPERM), ("sctp_by_name", EPROTONOSUPPORT), ("dccp", EPERM), ("mptcp", EPROTONOSUPPORT), ("udplite", EPROTONOSUPPORT),
+    ("netfilter", EPROTONOSUPPORT), ("uevents", EPROTONOSUPPORT), ("transparent", EPERM), ("mark", EPERM),
+    ("send_buffer", EPERM), ("packet_filter", EPERM), ("whiteout", EACCES), ("immutable", EPERM), ("freeze_disk", EPERM),
+    ("shut_disk_down", EPERM), ("label_disk", EPERM), ("fanotify", EPERM), ("statmount", EPERM), ("listmount", EPERM),
+    ("open_tree_attr", EPERM), ("fsmount", EPERM), ("fspick", EPERM), ("quotactl_fd", EPERM), ("set_mm", EPERM), ("ambient", EPERM),
+    ("new_privileges", EINVAL), ("uid_map", EPERM), ("core_pattern", EACCES), ("user_limits", EACCES), ("oom_below", EACCES),
+    ("init_memory", EACCES), ("init_root", EACCES), ("init_program", EACCES), ("kernel_log", EACCES),
+    ("ioperm", EPERM), ("iopl", EPERM), ("modify_ldt", ENOSYS), ("move_pages", EPERM), ("migrate_pages", EPERM), ("adjtimex", EPERM),
+    ("setdomainname", EPERM), ("kexec_file_load", EPERM), ("finit_module", EPERM), ("delete_module", EPERM), ("x32_clone", ENOSYS),
 ];
 
 /// Carries this program into the work tree, as `probe`.
@@ -238,8 +257,59 @@ fn limits_hold() {
     );
     host.run(&["sh", "-c", "kill -9 -1"]);
     assert_eq!(host.sh("echo again"), "again\n");
+    assert_eq!(host.sh("cat /proc/sys/kernel/shmall"), "32768\n");
     host.fails("head -c 400M /dev/zero > /tmp/full");
     host.sh("rm /tmp/full");
+}
+
+/// Counted by the kernel for each user, not for each namespace.
+fn what_the_user_has_elsewhere_is_left() {
+    let mut host = Host::boot(|_, _| {});
+    for (what, most) in [("pending signals", 4096), ("msgqueue size", 256 << 10)] {
+        let limit = host.sh(&format!("grep 'Max {what}' /proc/self/limits"));
+        let hard = limit.split_whitespace().rev().nth(1).expect("a limit");
+        assert!(hard.parse::<u64>().expect("a number") <= most, "{limit}");
+    }
+    carry_probe(&host);
+    let answer = host.run(&["./probe", "--probe", "watches"]);
+    // EMFILE, and in time: a user has 128 on most systems.
+    assert_eq!((answer.code, answer.out.as_str()), (0, "watches 24\n"));
+}
+
+fn two_sandboxes_do_not_meet() {
+    let (mut one, mut two) = (Host::boot(|_, _| {}), Host::boot(|_, _| {}));
+    let mark = format!("{}.9", 80_000 + std::process::id() % 10_000);
+    carry_probe(&one);
+    carry_probe(&two);
+    one.call(&["sleep", &mark], "/", true);
+    one.call(&["./probe", "--probe", "leave"], "/workspace", true);
+    one.sh("echo 1 > /dev/shm/one; echo 1 > /tmp/one; until [ -e left ]; do sleep 0.01; done");
+    // In brackets, so that the question is not its own answer.
+    let (head, tail) = mark.split_at(1);
+    two.fails(&format!(
+        "cat /proc/[0-9]*/cmdline | grep -q '[{head}]{tail}'"
+    ));
+    two.fails("ls /dev/shm/one");
+    two.fails("ls /tmp/one");
+    two.run(&["sh", "-c", "kill -9 -1"]);
+    let met = two.run(&[
+        "./probe",
+        "--probe",
+        "meet_segment",
+        "meet_queue",
+        "meet_socket",
+    ]);
+    assert_eq!(met.out, "meet_segment 2\nmeet_queue 2\nmeet_socket 111\n");
+    // The very same questions find something where it was left.
+    let met = one.run(&[
+        "./probe",
+        "--probe",
+        "meet_segment",
+        "meet_queue",
+        "meet_socket",
+    ]);
+    assert_eq!(met.out, "meet_segment 0\nmeet_queue 0\nmeet_socket 0\n");
+    assert_eq!(one.sh("cat /proc/[0-9]*/comm | grep -c sleep"), "1\n");
 }
 
 fn place() -> tempfile::TempDir {
