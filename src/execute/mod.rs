@@ -118,9 +118,10 @@ pub fn execute(
         clock,
     };
     on_event(Event::Started { plan });
-    let ending =
-        booting.and_then(|booting| progress.run(booting, &run, &folder, cancel, on_event));
-    let ending = ending.map_err(|lost| progress.lost = Some(chain(&lost))).ok();
+    let ending = booting.and_then(|booting| progress.run(booting, &run, &folder, cancel, on_event));
+    let ending = ending
+        .map_err(|lost| progress.lost = Some(chain(&lost)))
+        .ok();
     progress.not_run(on_event);
     let mut receipt = progress.receipt(run.id().to_owned(), started, clock);
     let path = folder.join("receipt.json");
@@ -225,7 +226,10 @@ impl Progress<'_> {
             if skipped || cancel.is_cancelled() {
                 self.cancelled |= cancel.is_cancelled();
                 let report = show::not_run(step);
-                on_event(Event::StepEnded { step, report: &report });
+                on_event(Event::StepEnded {
+                    step,
+                    report: &report,
+                });
                 self.steps.push(report);
                 continue;
             }
@@ -327,7 +331,10 @@ impl Progress<'_> {
     fn not_run(&mut self, on_event: &mut dyn FnMut(Event<'_>)) {
         for step in self.plan.steps.iter().skip(self.steps.len()) {
             let report = show::not_run(step);
-            on_event(Event::StepEnded { step, report: &report });
+            on_event(Event::StepEnded {
+                step,
+                report: &report,
+            });
             self.steps.push(report);
         }
     }

@@ -143,8 +143,8 @@ impl Booting {
     /// As [`start`].
     pub fn ready(self) -> Result<Namespace, MachineError> {
         let Self { link, mut zygote } = self;
-        let reply =
-            boot::hear(&mut zygote.control).map_err(|source| MachineError::HearZygote { source })?;
+        let reply = boot::hear(&mut zygote.control)
+            .map_err(|source| MachineError::HearZygote { source })?;
         match reply {
             BootReply::Ready(ready) => Ok(Namespace {
                 link,

@@ -95,7 +95,11 @@ pub fn fill(
         entries: Vec::new(),
         bytes: 0,
         clones: true,
-        buffer: if seed.is_some() { vec![0; 128 << 10] } else { Vec::new() },
+        buffer: if seed.is_some() {
+            vec![0; 128 << 10]
+        } else {
+            Vec::new()
+        },
     };
     if let Some(seed) = seed {
         copier.copy(seed)?;

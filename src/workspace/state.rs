@@ -81,9 +81,15 @@ impl StateDir {
     /// # Errors
     /// Where there is no place for it.
     pub fn place(given: Option<&Path>) -> Result<PathBuf, StateError> {
-        let from_env =
-            |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        match given.map(Path::to_owned).or_else(|| from_env("PYRO_STATE_DIR")) {
+        let from_env = |name| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        match given
+            .map(Path::to_owned)
+            .or_else(|| from_env("PYRO_STATE_DIR"))
+        {
             Some(path) => std::path::absolute(&path).map_err(io_error("resolve", &path)),
             None if rustix::process::geteuid().is_root() => Ok(PathBuf::from("/var/lib/pyro")),
             None => from_env("XDG_STATE_HOME")
@@ -199,8 +205,9 @@ impl StateDir {
     pub fn thin_receipts(&self) -> Result<(), StateError> {
         let receipts = self.path.join("receipts");
         let all = fs::read_dir(&receipts).map_err(io_error("read", &receipts))?;
-        let mut all: Vec<_> =
-            all.filter_map(|entry| entry.ok().map(|entry| entry.file_name())).collect();
+        let mut all: Vec<_> = all
+            .filter_map(|entry| entry.ok().map(|entry| entry.file_name()))
+            .collect();
         all.sort_unstable_by(|a, b| b.cmp(a));
         let all = all.iter().map(|name| receipts.join(name));
         // Each run moves one receipt over the edge; two, so that one that was missed is caught up with.

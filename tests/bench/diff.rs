@@ -22,7 +22,14 @@ pub(crate) fn diff(size: Size) -> Result<(), Box<dyn Error>> {
     let tree = live.tree.clone();
     let git = |arguments: &[&str]| {
         let mut command = Command::new("git");
-        command.args(["-c", "core.fsmonitor=false", "-c", "user.name=x", "-c", "user.email=x@x"]);
+        command.args([
+            "-c",
+            "core.fsmonitor=false",
+            "-c",
+            "user.name=x",
+            "-c",
+            "user.email=x@x",
+        ]);
         process(command.args(arguments).current_dir(&seed))
     };
     let has_git = is_here("git");
@@ -60,10 +67,17 @@ pub(crate) fn diff(size: Size) -> Result<(), Box<dyn Error>> {
         Ok(started.elapsed())
     };
     let asked = || {
-        if has_git { Ok(git(&["status", "--porcelain"])? + git(&["diff"])?) } else { Ok(Duration::ZERO) }
+        if has_git {
+            Ok(git(&["status", "--porcelain"])? + git(&["diff"])?)
+        } else {
+            Ok(Duration::ZERO)
+        }
     };
-    let mut rivals: [Rival<'_>; 3] =
-        [("pyro", Box::new(ours)), ("walk", Box::new(walked)), ("git", Box::new(asked))];
+    let mut rivals: [Rival<'_>; 3] = [
+        ("pyro", Box::new(ours)),
+        ("walk", Box::new(walked)),
+        ("git", Box::new(asked)),
+    ];
     let times = race(size.pick(7, 2), &mut rivals)?;
     drop(rivals);
     let what = format!("{CHANGES} changes among {count} files");

@@ -32,6 +32,12 @@ pub(crate) fn exec(size: Size) -> Result<(), Box<dyn Error>> {
     let mut rivals: [Rival<'_>; 2] = [("pyro", Box::new(ours)), ("spawn", Box::new(theirs))];
     let times = race(size.pick(400, 10), &mut rivals)?;
     drop(rivals);
-    line("exec /bin/true, round trip", &times[0], "posix_spawn + wait", &times[1], 1.5);
+    line(
+        "exec /bin/true, round trip",
+        &times[0],
+        "posix_spawn + wait",
+        &times[1],
+        1.5,
+    );
     live.stop()
 }

@@ -53,7 +53,10 @@ pub(crate) fn change(top: &Path, count: usize, of: usize) -> Result<()> {
 /// What runs `argv` with nothing special.
 pub(crate) fn program(argv: &[&str]) -> ExecRun {
     ExecRun {
-        argv: argv.iter().map(|word| Bytes::from(word.as_bytes())).collect(),
+        argv: argv
+            .iter()
+            .map(|word| Bytes::from(word.as_bytes()))
+            .collect(),
         cwd: Bytes::default(),
         env: vec![(Bytes::from("PATH"), Bytes::from("/usr/bin:/bin"))],
         timeout_ms: 60_000,
@@ -108,7 +111,12 @@ impl Live {
     }
 
     pub(crate) fn stop(self) -> Result<()> {
-        let Self { link, namespace, run, .. } = self;
+        let Self {
+            link,
+            namespace,
+            run,
+            ..
+        } = self;
         drop(link);
         namespace.stop()?;
         Ok(run.remove()?)

@@ -21,15 +21,19 @@ pub(crate) fn plan(size: Size) -> Result<(), Box<dyn Error>> {
     let mut request = Request::new("host").seed("seed");
     let mut patches = Vec::new();
     for index in 0..PATCHES {
-        let patch: String =
-            (0..EACH).map(|which| one((index * EACH + which) * (FILES / PATCHES / EACH))).collect();
+        let patch: String = (0..EACH)
+            .map(|which| one((index * EACH + which) * (FILES / PATCHES / EACH)))
+            .collect();
         let path = format!("{index}.patch");
         fs::write(folder.path().join(&path), &patch)?;
         request = request.step(Step::patch_from(&path));
         patches.push(format!("../{path}"));
     }
     let request = request.build().map_err(|errors| format!("{errors:?}"))?;
-    fs::write(folder.path().join("request.toml"), emit(&request, Syntax::Toml))?;
+    fs::write(
+        folder.path().join("request.toml"),
+        emit(&request, Syntax::Toml),
+    )?;
     let state = folder.path().join("state");
     let ours = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pyro"));
@@ -38,7 +42,12 @@ pub(crate) fn plan(size: Size) -> Result<(), Box<dyn Error>> {
     };
     let theirs = || {
         let mut command = Command::new("git");
-        process(command.args(["apply", "--check"]).args(&patches).current_dir(&seed))
+        process(
+            command
+                .args(["apply", "--check"])
+                .args(&patches)
+                .current_dir(&seed),
+        )
     };
     let what = "pyro plan, 20 patches over 400 files";
     if !is_here("git") {

@@ -75,7 +75,10 @@ fn millis(duration: Duration) -> String {
 
 /// The time of a whole process that must succeed, its output thrown away.
 pub(crate) fn process(command: &mut Command) -> Result<Duration> {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let started = Instant::now();
     let status = command.status()?;
     let took = started.elapsed();

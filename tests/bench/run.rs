@@ -16,8 +16,16 @@ pub(crate) fn run(size: Size) -> Result<(), Box<dyn Error>> {
     };
     let what = "pyro run host -- true";
     let peers: [(&str, &[&str], f64); 2] = [
-        ("bwrap", &["--unshare-all", "--ro-bind", "/", "/", "true"], 1.5),
-        ("podman", &["run", "--rm", "--pull=never", "busybox", "true"], 0.1),
+        (
+            "bwrap",
+            &["--unshare-all", "--ro-bind", "/", "/", "true"],
+            1.5,
+        ),
+        (
+            "podman",
+            &["run", "--rm", "--pull=never", "busybox", "true"],
+            0.1,
+        ),
     ];
     for (peer, arguments, target) in peers {
         let theirs = || process(Command::new(peer).args(arguments));
@@ -27,7 +35,9 @@ pub(crate) fn run(size: Size) -> Result<(), Box<dyn Error>> {
         }
         let mut rivals: [Rival<'_>; 2] = [("pyro", Box::new(ours)), (peer, Box::new(theirs))];
         let times = race(size.pick(60, 3), &mut rivals)?;
-        let shown = arguments.first().map_or(peer.to_owned(), |first| format!("{peer} {first}"));
+        let shown = arguments
+            .first()
+            .map_or(peer.to_owned(), |first| format!("{peer} {first}"));
         line(what, &times[0], &shown, &times[1], target);
     }
     Ok(())

@@ -216,13 +216,7 @@ impl Exec {
     }
 
     /// Takes output from a pipe.
-    pub(crate) fn drain(
-        &mut self,
-        world: &World,
-        which: usize,
-        buffer: &mut [u8],
-        now: Instant,
-    ) {
+    pub(crate) fn drain(&mut self, world: &World, which: usize, buffer: &mut [u8], now: Instant) {
         let any = self
             .spools
             .get_mut(which)
@@ -386,7 +380,8 @@ impl Exec {
     /// What there is to say about it, given all processes of the sandbox.
     pub(crate) fn report(&mut self, world: &World, all: &[Process]) -> ExecReport {
         let left = self.family.members(all).len();
-        let [stdout, stderr] = [0, 1].map(|which: usize| self.spools[which].report(world, &self.port));
+        let [stdout, stderr] =
+            [0, 1].map(|which: usize| self.spools[which].report(world, &self.port));
         let ended = self.ended;
         let end = self
             .end

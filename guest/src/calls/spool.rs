@@ -119,7 +119,9 @@ impl Spool {
             let file = rustix::fs::openat(world.spool()?, self.name.as_str(), flags, mode)?;
             self.file = Some(File::from(file));
         }
-        self.file.as_ref().ok_or(std::io::ErrorKind::NotFound.into())
+        self.file
+            .as_ref()
+            .ok_or(std::io::ErrorKind::NotFound.into())
     }
 
     fn keep(&mut self, world: &World, bytes: &[u8]) {
@@ -130,7 +132,9 @@ impl Spool {
             return;
         }
         let at = self.kept;
-        let written = self.file(world).and_then(|file| file.write_all_at(&bytes[..count], at));
+        let written = self
+            .file(world)
+            .and_then(|file| file.write_all_at(&bytes[..count], at));
         if written.is_err() {
             // A full disk ends the record, not the program.
             self.full = true;
@@ -157,7 +161,10 @@ impl Spool {
         if count == 0 {
             return false;
         }
-        let read = self.file.as_ref().map(|file| file.read_at(&mut buffer[..count], self.sent));
+        let read = self
+            .file
+            .as_ref()
+            .map(|file| file.read_at(&mut buffer[..count], self.sent));
         match read {
             None | Some(Ok(0) | Err(_)) => {
                 // The file is ours alone; only a broken disk gets here. The report still counts it all.
@@ -198,14 +205,19 @@ pub(crate) fn read(world: &World, port: &Port, op: &SpoolRead) -> Result<Reply, 
     }
     let name = name(port.channel(), op.call, op.stream);
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let opened = world.spool_so_far().ok_or(Errno::NOENT).and_then(|spool| {
-        rustix::fs::openat(spool, name.as_str(), flags, Mode::empty())
-    });
+    let opened = world
+        .spool_so_far()
+        .ok_or(Errno::NOENT)
+        .and_then(|spool| rustix::fs::openat(spool, name.as_str(), flags, Mode::empty()));
     let file = match opened {
         Ok(file) => File::from(file),
         Err(Errno::NOENT) if world.was_silent(port.channel(), op.call, op.stream) => {
             port.end(STREAM_OUTPUT);
-            return Ok(Reply::Data(DataReport { sent: 0, size: 0, mode: 0o600 }));
+            return Ok(Reply::Data(DataReport {
+                sent: 0,
+                size: 0,
+                mode: 0o600,
+            }));
         }
         Err(Errno::NOENT) => {
             let message = format!(

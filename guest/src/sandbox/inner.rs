@@ -85,7 +85,14 @@ fn become_init(
     receive(agent, PATIENCE).at(step, "wait for the id map")?;
     become_root(boot.ids).at(BootStep::IdMap, "become root of the inner namespace")?;
     rustix::system::sethostname(boot.hostname.as_bytes()).at(step, "set the host name")?;
-    build(boot, &Tree { root, owner: 0, overrule: tree.overrule })?;
+    build(
+        boot,
+        &Tree {
+            root,
+            owner: 0,
+            overrule: tree.overrule,
+        },
+    )?;
     sys::ignore_children();
     limits.apply().at(BootStep::Rlimits, "set init's limits")?;
     let step = BootStep::Privileges;

@@ -223,7 +223,12 @@ impl Tree {
     }
 
     /// Attaches a mount, likewise.
-    pub(crate) fn fresh_mount(&self, path: &Path, mount: impl AsFd, is_directory: bool) -> Result<()> {
+    pub(crate) fn fresh_mount(
+        &self,
+        path: &Path,
+        mount: impl AsFd,
+        is_directory: bool,
+    ) -> Result<()> {
         if is_directory {
             self.fresh_directory(path, 0o755)?;
         } else {

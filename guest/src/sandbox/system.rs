@@ -11,9 +11,7 @@ use super::mounts::{self, Tree};
 use super::outer;
 use super::report::At as _;
 use super::sources::{Part, Sources, System};
-use super::sys::{
-    self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY,
-};
+use super::sys::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use pyro_protocol::boot::{Boot, BootFailure, BootStep};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -260,10 +258,7 @@ fn named(tree: &Tree, boot: &Boot) -> rustix::io::Result<()> {
     };
     file("etc/hosts", hosts.as_bytes())?;
     file("etc/hostname", format!("{name}\n").as_bytes())?;
-    file(
-        "etc/resolv.conf",
-        b"# This sandbox has no name server.\n",
-    )?;
+    file("etc/resolv.conf", b"# This sandbox has no name server.\n")?;
     // Wherever git was installed to: most read the first, one with a prefix of its own only the second.
     file("etc/gitconfig", GITCONFIG.as_bytes())?;
     file("root/.config/git/config", GITCONFIG.as_bytes())
@@ -275,13 +270,7 @@ fn own(tree: &Tree) -> rustix::io::Result<()> {
         rustix::fs::Uid::from_raw(tree.owner),
         rustix::fs::Gid::from_raw(tree.owner),
     );
-    rustix::fs::chownat(
-        &tree.root,
-        c"",
-        Some(uid),
-        Some(gid),
-        AtFlags::EMPTY_PATH,
-    )
+    rustix::fs::chownat(&tree.root, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
 }
 
 fn image(
@@ -415,8 +404,7 @@ fn scratch(tree: &Tree, boot: &Boot, places: &[(&str, &str, u32)]) -> Result<(),
             .fresh_directory(path, *mode)
             .and_then(|()| inside.claim(inside.root.as_fd(), path.as_os_str()))
             .at(step, format!("make /{place}"))?;
-        let bound =
-            mounts::copy_at(&inside.root, path).at(step, format!("bind /{place}"))?;
+        let bound = mounts::copy_at(&inside.root, path).at(step, format!("bind /{place}"))?;
         let place = Path::new(place);
         if tree.overrule {
             tree.mount(place, &bound)
