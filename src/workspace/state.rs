@@ -141,7 +141,7 @@ impl StateDir {
         let id = random_id().map_err(io_error("draw random bytes for a run in", &self.path))?;
         let path = self.path.join("runs").join(&id);
         make_dir(&path)?;
-        let lock = File::open(&path).map_err(io_error("open", &path))?;
+        let lock = open_folder(&path).map_err(io_error("open", &path))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|errno| io_error("lock", &path)(errno.into()))?;
         make_dir(&path.join("tree"))?;
@@ -171,7 +171,7 @@ impl StateDir {
                     dead.push(path);
                     continue;
                 }
-                let alive = File::open(&path).is_ok_and(|lock| {
+                let alive = open_folder(&path).is_ok_and(|lock| {
                     flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err()
                 });
                 if !alive {
@@ -317,6 +317,12 @@ fn open_lock(path: &Path) -> Result<File, StateError> {
         .mode(0o600)
         .open(path)
         .map_err(io_error("open", path))
+}
+
+/// Opens a folder to lock it, following no link; nothing else is opened.
+fn open_folder(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
 /// 12 hex digits of the kernel's randomness.
