@@ -251,7 +251,7 @@ impl Copier {
             .read(true)
             .write(true)
             .create_new(true)
-            .mode(0o600)
+            .mode(metadata.mode() & 0o777)
             .open(target)
             .map_err(writing(target))?;
         let cloned = self.clones && metadata.len() >= CLONE_FROM && {
@@ -284,16 +284,21 @@ impl Copier {
         }
         self.buffer = buffer;
         self.give(&to).map_err(writing(target))?;
-        to.set_permissions(fs::Permissions::from_mode(metadata.mode() & 0o777))
-            .map_err(writing(target))?;
         let modified = metadata.modified().map_err(reading(source))?;
         to.set_times(FileTimes::new().set_modified(modified))
             .map_err(writing(target))?;
+        let mode = metadata.mode() & 0o777;
+        let mut made = to.metadata().map_err(writing(target))?;
+        if made.mode() & 0o7777 != mode {
+            // The umask took something away.
+            to.set_permissions(fs::Permissions::from_mode(mode))
+                .map_err(writing(target))?;
+            made = to.metadata().map_err(writing(target))?;
+        }
         if seen.nlink() > 1 {
             self.twins.insert(inode, self.entries.len());
         }
         self.bytes += size;
-        let made = to.metadata().map_err(writing(target))?;
         self.entries.push(Entry {
             size,
             sha256: sha256.finalize().into(),

@@ -11,7 +11,7 @@
 
 use super::Timestamp;
 use super::remove::remove_tree;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -164,7 +164,7 @@ impl StateDir {
         let id = random_id().map_err(io_error("draw random bytes for a run in", &self.path))?;
         let path = self.path.join("runs").join(&id);
         make_dir(&path)?;
-        let lock = File::open(&path).map_err(io_error("open", &path))?;
+        let lock = open_folder(&path).map_err(io_error("open", &path))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|errno| io_error("lock", &path)(errno.into()))?;
         make_dir(&path.join("tree"))?;
@@ -188,7 +188,7 @@ impl StateDir {
             for entry in fs::read_dir(&runs).map_err(io_error("read", &runs))? {
                 let path = entry.map_err(io_error("read", &runs))?.path();
                 // Made and locked under the lock that we hold: a run that nobody locks is dead, or was just removed.
-                let lock = File::open(&path).ok();
+                let lock = open_folder(&path).ok();
                 let alive = lock.as_ref().is_some_and(|lock| {
                     flock(lock, FlockOperation::NonBlockingLockExclusive).is_err()
                 });
@@ -363,6 +363,12 @@ fn open_lock(path: &Path) -> Result<File, StateError> {
         .mode(0o600)
         .open(path)
         .map_err(io_error("open", path))
+}
+
+/// Opens a folder to lock it, following no link; nothing else is opened.
+fn open_folder(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
 /// 12 hex digits of the kernel's randomness.

@@ -1,37 +1,40 @@
 //! A workspace from a seed, with its baseline, against `cp -a`.
 
 use super::Size;
-use super::files::{owner, plant};
+use super::files::{owner, planted};
 use super::race::{Rival, line, process, race};
 use pyro::machine::ids_for_this_user;
 use pyro::workspace::{KeepContents, StateDir, fill};
 use std::error::Error;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-pub(crate) fn create(size: Size) -> Result<(), Box<dyn Error>> {
+pub(crate) fn create(size: Size, folder: &Path) -> Result<(), Box<dyn Error>> {
     for (count, rounds) in [
         (1000, size.pick(15, 2)),
         (size.pick(50_000, 2000), size.pick(3, 1)),
     ] {
-        let folder = tempfile::tempdir()?;
-        let (seed, copy) = (folder.path().join("seed"), folder.path().join("copy"));
-        plant(&seed, count)?;
-        let state = StateDir::open(Some(&folder.path().join("state")))?;
+        let seed = planted(folder, count)?;
+        let folder = folder.join(format!("create{count}"));
+        fs::create_dir(&folder)?;
+        let state = StateDir::open(Some(&folder.join("state")))?;
         let (ids, _lock) = ids_for_this_user(state.path())?;
+        let mut runs = Vec::new();
         let ours = || {
             let started = Instant::now();
             let run = state.new_run()?;
             fill(Some(&seed), &run, owner(ids), KeepContents::No)?;
             let took = started.elapsed();
-            run.remove()?;
+            runs.push(run);
             Ok(took)
         };
+        let mut copies = 0;
         let theirs = || {
-            let took = process(Command::new("cp").arg("-a").arg(&seed).arg(&copy))?;
-            fs::remove_dir_all(&copy)?;
-            Ok(took)
+            copies += 1;
+            let copy = folder.join(format!("copy{copies}"));
+            process(Command::new("cp").arg("-a").arg(&seed).arg(copy))
         };
         let mut rivals: [Rival<'_>; 2] = [("pyro", Box::new(ours)), ("cp", Box::new(theirs))];
         let times = race(rounds, &mut rivals)?;

@@ -1,7 +1,7 @@
 //! What changed in a large workspace, against a bare walk and against git on a tree with the same changes.
 
 use super::Size;
-use super::files::{Live, change, plant};
+use super::files::{Live, change, planted};
 use super::race::{Rival, absent, is_here, line, process, race};
 use pyro::machine::{CallEvent, Wake};
 use pyro_protocol::message::{Op, Reply};
@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 const CHANGES: usize = 100;
 
-pub(crate) fn diff(size: Size) -> Result<(), Box<dyn Error>> {
+pub(crate) fn diff(size: Size, folder: &Path) -> Result<(), Box<dyn Error>> {
     let count = size.pick(50_000, 2000);
-    let folder = tempfile::tempdir()?;
-    let seed = folder.path().join("seed");
-    plant(&seed, count)?;
-    let mut live = Live::start(Some(&seed))?;
+    let seed = planted(folder, count)?;
+    let mut live = Live::start(&folder.join("diff"), Some(&seed))?;
+    // Beside the tree, which others copy.
+    let repository = folder.join("diff.git");
     let tree = live.tree.clone();
     let git = |arguments: &[&str]| {
         let mut command = Command::new("git");
@@ -30,6 +30,9 @@ pub(crate) fn diff(size: Size) -> Result<(), Box<dyn Error>> {
             "-c",
             "user.email=x@x",
         ]);
+        command
+            .env("GIT_DIR", &repository)
+            .env("GIT_WORK_TREE", &seed);
         process(command.args(arguments).current_dir(&seed))
     };
     let has_git = is_here("git");

@@ -6,11 +6,12 @@ use super::race::{Rival, line, process, race};
 use pyro::machine::{CallEvent, Wake};
 use pyro_protocol::message::{ExecEnd, Op, Reply};
 use std::error::Error;
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-pub(crate) fn exec(size: Size) -> Result<(), Box<dyn Error>> {
-    let mut live = Live::start(None)?;
+pub(crate) fn exec(size: Size, folder: &Path) -> Result<(), Box<dyn Error>> {
+    let mut live = Live::start(&folder.join("exec"), None)?;
     let ours = || {
         let started = Instant::now();
         let call = live.link.call(Op::ExecRun(program(&["/bin/true"])));
@@ -18,10 +19,11 @@ pub(crate) fn exec(size: Size) -> Result<(), Box<dyn Error>> {
             match live.link.wait(None, None)? {
                 Wake::Event(id, CallEvent::Done(Reply::Exec(report))) if id == call => {
                     let took = started.elapsed();
-                    if report.end == (ExecEnd::Exited { code: 0 }) {
-                        return Ok(took);
-                    }
-                    return Err(format!("{:?}", report.end).into());
+                    return if report.end == (ExecEnd::Exited { code: 0 }) {
+                        Ok(took)
+                    } else {
+                        Err(format!("{:?}", report.end).into())
+                    };
                 }
                 Wake::Event(_, CallEvent::Failed(failure)) => return Err(failure.message.into()),
                 Wake::Event(..) | Wake::Interrupt | Wake::Timeout => {}

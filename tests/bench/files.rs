@@ -41,6 +41,15 @@ pub(crate) fn plant(top: &Path, count: usize) -> Result<()> {
     Ok(())
 }
 
+/// A tree of `count` files in `folder`, made once.
+pub(crate) fn planted(folder: &Path, count: usize) -> Result<PathBuf> {
+    let top = folder.join(format!("seed{count}"));
+    if !top.exists() {
+        plant(&top, count)?;
+    }
+    Ok(top)
+}
+
 /// Changes `count` of the files, evenly spread over all of them.
 pub(crate) fn change(top: &Path, count: usize, of: usize) -> Result<()> {
     for number in (0..of).step_by(of / count) {
@@ -71,16 +80,14 @@ pub(crate) struct Live {
     pub(crate) link: Link,
     pub(crate) tree: PathBuf,
     namespace: Namespace,
-    run: RunDir,
+    _run: RunDir,
     _ids: Option<IdRangeLock>,
-    _folder: tempfile::TempDir,
 }
 
 impl Live {
-    /// With a copy of `seed` as its tree.
-    pub(crate) fn start(seed: Option<&Path>) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let state = StateDir::open(Some(&folder.path().join("state")))?;
+    /// With a copy of `seed` as its tree, and its state in `folder`.
+    pub(crate) fn start(folder: &Path, seed: Option<&Path>) -> Result<Self> {
+        let state = StateDir::open(Some(folder))?;
         let run = state.new_run()?;
         let (ids, lock) = machine::ids_for_this_user(state.path())?;
         fill(seed, &run, owner(ids), KeepContents::No)?;
@@ -104,22 +111,13 @@ impl Live {
             link,
             tree: run.path().join("tree"),
             namespace,
-            run,
+            _run: run,
             _ids: lock,
-            _folder: folder,
         })
     }
 
     pub(crate) fn stop(self) -> Result<()> {
-        let Self {
-            link,
-            namespace,
-            run,
-            ..
-        } = self;
-        drop(link);
-        namespace.stop()?;
-        Ok(run.remove()?)
+        Ok(self.namespace.stop()?)
     }
 }
 

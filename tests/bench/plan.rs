@@ -7,6 +7,7 @@ use pyro::request::{Syntax, emit};
 use pyro::{Request, Step};
 use std::error::Error;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 const FILES: usize = 400;
@@ -14,9 +15,9 @@ const PATCHES: usize = 20;
 /// Files that each patch changes.
 const EACH: usize = 3;
 
-pub(crate) fn plan(size: Size) -> Result<(), Box<dyn Error>> {
-    let folder = tempfile::tempdir()?;
-    let seed = folder.path().join("seed");
+pub(crate) fn plan(size: Size, folder: &Path) -> Result<(), Box<dyn Error>> {
+    let folder = folder.join("plan");
+    let seed = folder.join("seed");
     plant(&seed, FILES)?;
     let mut request = Request::new("host").seed("seed");
     let mut patches = Vec::new();
@@ -25,19 +26,16 @@ pub(crate) fn plan(size: Size) -> Result<(), Box<dyn Error>> {
             .map(|which| one((index * EACH + which) * (FILES / PATCHES / EACH)))
             .collect();
         let path = format!("{index}.patch");
-        fs::write(folder.path().join(&path), &patch)?;
+        fs::write(folder.join(&path), &patch)?;
         request = request.step(Step::patch_from(&path));
         patches.push(format!("../{path}"));
     }
     let request = request.build().map_err(|errors| format!("{errors:?}"))?;
-    fs::write(
-        folder.path().join("request.toml"),
-        emit(&request, Syntax::Toml),
-    )?;
-    let state = folder.path().join("state");
+    fs::write(folder.join("request.toml"), emit(&request, Syntax::Toml))?;
+    let state = folder.join("state");
     let ours = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pyro"));
-        command.arg("plan").arg(folder.path().join("request.toml"));
+        command.arg("plan").arg(folder.join("request.toml"));
         process(command.env("PYRO_STATE_DIR", &state))
     };
     let theirs = || {

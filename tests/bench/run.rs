@@ -3,15 +3,16 @@
 use super::Size;
 use super::race::{Rival, absent, is_here, line, process, race};
 use std::error::Error;
+use std::path::Path;
 use std::process::Command;
 
-pub(crate) fn run(size: Size) -> Result<(), Box<dyn Error>> {
-    let state = tempfile::tempdir()?;
+pub(crate) fn run(size: Size, folder: &Path) -> Result<(), Box<dyn Error>> {
+    let state = folder.join("run");
     let ours = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pyro"));
         command
             .args(["run", "host", "--", "true"])
-            .env("PYRO_STATE_DIR", state.path());
+            .env("PYRO_STATE_DIR", &state);
         process(&mut command)
     };
     let what = "pyro run host -- true";
