@@ -76,9 +76,7 @@ fn build() -> PathBuf {
     }
     // Static: it runs where none of the host's libraries are. With an explicit target this leaves procedural macros
     // and build scripts alone, which cannot be static.
-    // At a fixed place: nothing is relocated each time it starts, a good part of its first millisecond.
-    let flags = ["-Ctarget-feature=+crt-static", "-Crelocation-model=static"];
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
     if variable("PROFILE") == "debug" {
         // Small matters in what is shipped; while developing, time does.
         cargo
