@@ -235,7 +235,12 @@ impl Session<'_> {
     ) -> Result<(), StepError> {
         let mut text = Vec::new();
         for stat in self.tree_list(list.path.as_bytes(), list.recursive)? {
-            text.extend_from_slice(&stat.path);
+            // One path a line, whatever is in its name.
+            if stat.path.iter().any(u8::is_ascii_control) {
+                text.extend_from_slice(&patch::quote(&stat.path));
+            } else {
+                text.extend_from_slice(&stat.path);
+            }
             match (stat.kind, stat.target) {
                 (Kind::Directory, _) => text.push(b'/'),
                 (Kind::Symlink, Some(target)) => {

@@ -313,6 +313,12 @@ pub fn ids_for_this_user(state_dir: &Path) -> io::Result<(Ids, Option<IdRangeLoc
     if !geteuid().is_root() {
         return Ok((Ids::Single, None));
     }
+    let map = fs::read_to_string("/proc/self/uid_map")?;
+    if !has_ids(&map, FIRST_ID + IDS_EACH * RANGES) {
+        return Err(io::Error::other(
+            "this root is root of a user namespace only, which has too few ids to give some away",
+        ));
+    }
     let folder = state_dir.join("ranges");
     fs::create_dir_all(&folder)?;
     for slot in 0..RANGES {
@@ -334,6 +340,19 @@ pub fn ids_for_this_user(state_dir: &Path) -> io::Result<(Ids, Option<IdRangeLoc
     Err(io::Error::other(format!(
         "all {RANGES} ranges of ids are in use"
     )))
+}
+
+/// Whether one line of an id map (inside, outside, count) reaches from below our first id to `end`.
+fn has_ids(map: &str, end: u32) -> bool {
+    map.lines().any(|line| {
+        let mut fields = line.split_ascii_whitespace().map(str::parse::<u64>);
+        let (Some(Ok(inside)), Some(Ok(_)), Some(Ok(count))) =
+            (fields.next(), fields.next(), fields.next())
+        else {
+            return false;
+        };
+        inside <= u64::from(FIRST_ID) && inside + count >= u64::from(end)
+    })
 }
 
 #[cfg(test)]
@@ -402,5 +421,14 @@ mod tests {
             (a, b) => assert_ne!(a, b),
         }
         drop(first);
+    }
+
+    #[test]
+    fn a_root_without_ids_to_give_is_told_from_one_that_has_all() {
+        let end = FIRST_ID + IDS_EACH * RANGES;
+        assert!(has_ids("         0          0 4294967295\n", end));
+        assert!(!has_ids("         0       1000          1\n", end));
+        assert!(!has_ids("0 1000 1\n1 100000 65536\n", end));
+        assert!(!has_ids("", end));
     }
 }

@@ -33,6 +33,17 @@ impl Cause {
         )
     }
 
+    /// There are no ids for a sandbox.
+    pub(super) fn ids(host: &Host) -> Self {
+        if host.user != 0 {
+            return Self::state();
+        }
+        Self::new(
+            "root here is root of a user namespace (a rootless container, `unshare -r`), or every range is in use",
+            &["run pyro as an ordinary user in there, or outside of the container"],
+        )
+    }
+
     pub(super) fn unknown() -> Self {
         Self::new(
             "not known to this version",

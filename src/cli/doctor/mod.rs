@@ -108,7 +108,7 @@ fn examine(global: &Global, host: &Host, findings: &mut Findings) {
 fn sandbox(state: &StateDir, run: &RunDir, host: &Host, findings: &mut Findings) {
     let (ids, _range) = match machine::ids_for_this_user(state.path()) {
         Ok(ids) => ids,
-        Err(error) => return findings.failed("ids", error.to_string(), Cause::state()),
+        Err(error) => return findings.failed("ids", error.to_string(), Cause::ids(host)),
     };
     let owner = match ids {
         Ids::Single => None,
