@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const MEMORY_TICK: Duration = Duration::from_millis(250);
 /// How often the disk is looked at while a program runs.
 const DISK_TICK: Duration = Duration::from_secs(1);
+/// How often the run's folder is counted even if the disk shows no growth: others may be freeing what we fill.
+const COUNT_TICK: Duration = Duration::from_secs(5);
 /// Paths beyond the baseline's that are counted at most when the disk's own figures cannot tell who fills it. Who
 /// makes more while the disk fills is taken to be the one who fills it.
 const COUNT_LIMIT: usize = 500_000;
@@ -32,7 +34,9 @@ pub(crate) struct Watch {
     limits: Limits,
     memory_at: Instant,
     disk_at: Instant,
-    free_at_start: u64,
+    count_at: Instant,
+    /// The most that was free at any time.
+    most_free: u64,
     inodes_at_start: u64,
     memory_at_start: Memory,
 }
@@ -42,7 +46,7 @@ pub(crate) struct Watch {
 pub(crate) enum Disk {
     /// Within the limits.
     Fine,
-    /// Something has grown beyond the limit; whether it is ours takes counting.
+    /// Something may have grown beyond the limit; whether it is ours takes counting.
     Grown,
     /// Nearly full.
     Full,
@@ -56,7 +60,8 @@ impl Watch {
             limits,
             memory_at: now,
             disk_at: now,
-            free_at_start: free.bytes,
+            count_at: now + COUNT_TICK,
+            most_free: free.bytes,
             inodes_at_start: free.inodes,
             memory_at_start: Memory::now().unwrap_or_default(),
         }
@@ -110,9 +115,11 @@ impl Watch {
         };
         let few_inodes = free.inodes < free.inodes_reserve
             && self.inodes_at_start.saturating_sub(free.inodes) > free.inodes_reserve;
+        self.most_free = self.most_free.max(free.bytes);
         if free.bytes < self.limits.disk_reserve || few_inodes {
             Disk::Full
-        } else if self.free_at_start.saturating_sub(free.bytes) > self.limits.disk {
+        } else if self.most_free - free.bytes > self.limits.disk || self.count_at <= now {
+            self.count_at = now + COUNT_TICK;
             Disk::Grown
         } else {
             Disk::Fine
