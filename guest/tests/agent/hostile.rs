@@ -352,8 +352,10 @@ fn what_is_left_behind_ends_with_the_disk_limit_too() {
         disk: 32 << 20,
         ..NO_LIMITS
     });
-    let daemon = "sleep 0.3; head -c 67108864 /dev/zero > big; sync big; sleep 1000";
-    let script = format!("setsid sh -c '{daemon}' > /dev/null 2>&1 < /dev/null &");
+    let daemon = ": > up; sleep 0.3; head -c 67108864 /dev/zero > big; sync big; sleep 1000";
+    // It is seen by its environment, which a process between fork and exec does not show.
+    let wait = "until [ -e up ]; do sleep 0.01; done";
+    let script = format!("setsid sh -c '{daemon}' > /dev/null 2>&1 < /dev/null & {wait}");
     host.run(Op::ExecRun(shell(&script)));
     assert!(!bare::processes(&host.mark).is_empty());
     // Nothing else runs: the watch goes on all the same.
