@@ -7,7 +7,7 @@ use pyro_protocol::frame::{self, CHUNK, Head, INITIAL_CREDIT};
 use pyro_protocol::message::{ExecEnd, ExecReport, ExecRun, Failure, StreamMessage};
 use pyro_protocol::{Bytes, Decoder, Frame, GuestMessage, HostMessage, Op, Reply};
 use std::collections::VecDeque;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
@@ -153,13 +153,12 @@ impl Host {
                 return Some(frame);
             }
             let mut buffer = vec![0; 64 << 10];
-            match self
-                .link
-                .read(&mut buffer)
-                .expect("the agent answers in time")
-            {
-                0 => return None,
-                count => self.decoder.push(&buffer[..count]),
+            match self.link.read(&mut buffer) {
+                Ok(0) => return None,
+                Ok(count) => self.decoder.push(&buffer[..count]),
+                // A socket with a timeout tells when the machine was frozen for a moment, handlers or not (signal(7)).
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("the agent answers in time: {error}"),
             }
         }
     }
