@@ -279,6 +279,7 @@ mod tests {
         assert!(holds(TextCheck::Empty(false), b" ") && !holds(TextCheck::Empty(false), b""));
     }
 
+    // proves: E4
     #[test]
     fn nothing_is_proven_by_what_was_dropped() {
         for check in [

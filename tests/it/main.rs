@@ -12,4 +12,5 @@ mod parse;
 mod plan;
 mod reference;
 mod round_trip;
+mod rules;
 mod runs;

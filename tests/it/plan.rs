@@ -86,6 +86,7 @@ fn plans_are_described() {
     });
 }
 
+// proves: N2
 #[test]
 fn plans_are_the_same_bytes_every_time() {
     insta::glob!("../../fixtures/plan", "*/request.pyro.toml", |path| {
