@@ -9,6 +9,8 @@ mod examples;
 mod harness;
 mod layers;
 mod parse;
+mod patch_cases;
+mod patches;
 mod plan;
 mod reference;
 mod round_trip;
