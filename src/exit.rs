@@ -42,6 +42,16 @@ impl Exit {
     pub const fn code(self) -> u8 {
         self as u8
     }
+
+    /// The worse of two, for a command that does several things: the higher number.
+    #[must_use]
+    pub fn worse(self, other: Self) -> Self {
+        if other.code() > self.code() {
+            other
+        } else {
+            self
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {

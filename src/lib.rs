@@ -24,9 +24,12 @@
 //! - [`execute`], with [`machine`] and [`workspace`]: doing it, in a sandbox;
 //! - [`receipt`]: what happened.
 //!
+//! [`batch`] does this with several requests, one after the other.
+//!
 //! [`patch`] turns patch text into exact replacements, and back. [`Request::plan`] and [`plan::Plan::apply`] take
 //! [`Options`] where the shortcuts of the builder do not reach.
 
+pub mod batch;
 pub mod cli;
 pub mod execute;
 mod exit;

@@ -1,14 +1,20 @@
-//! `pyro apply`: runs a request and prints what happened.
+//! `pyro apply`: runs requests and prints what happened.
 
 use super::args::{Apply, Global};
-use super::load::{Findings, load};
+use super::load::{Findings, Loaded, Refusal, fail, read_request, refused};
 use super::outcome;
 use super::progress::Progress;
+use super::several;
 use super::terminal::Terminal;
+use crate::batch::{Batch, BatchEnd, PlannedRun, RunEnd, select};
+use crate::execute::chain;
 use crate::machine::Spare;
 use crate::receipt::{Outcome, Receipt};
+use crate::workspace::StateDir;
 use crate::{Cancel, Error, Exit};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// SIGHUP, SIGINT, SIGTERM.
 const ENDING_SIGNALS: [i32; 3] = [1, 2, 15];
@@ -23,38 +29,120 @@ pub(super) fn apply(
     if !can_keep(args.receipt.as_deref(), terminal) {
         return Exit::Input;
     }
-    let mut loaded = match load(&args.source, global, show, terminal) {
-        Ok(loaded) => loaded,
-        Err(exit) => return exit,
+    let state = StateDir::place(global.state_dir.as_deref()).ok();
+    let paths = match select(&args.requests, state.as_deref()) {
+        Ok(paths) => paths,
+        Err(error) => {
+            fail(show, terminal, "nothing-selected", &chain(&error));
+            return Exit::Input;
+        }
     };
-    let plan = match loaded.plan(show, terminal) {
-        Ok(plan) => plan,
-        Err(exit) => return exit,
+    let (loaded, batch) = match plan_all(&paths, args, global) {
+        Ok(planned) => planned,
+        Err(refusals) => return refused(&refusals, show, terminal),
     };
-    let ran = cancel_on_signals().and_then(|cancel| {
-        loaded.options.cancel = Some(cancel);
-        let mut progress = Progress::new(*terminal, &loaded.document, args.json);
-        plan.apply_with(
-            spare.unwrap_or_else(Spare::begin),
-            &loaded.options,
-            &mut |event| progress.event(&event),
-        )
-    });
-    let ran = match ran {
-        Ok(ran) => ran,
-        Err(error) => return loaded.refuse(&error, show, terminal),
+    let cancel = match cancel_on_signals() {
+        Ok(cancel) => cancel,
+        Err(error) => return loaded[0].refuse(&error, show, terminal),
     };
-    if args.json {
-        terminal.print(&ran.receipt.to_json());
+    // What is printed depends on what was asked for, not on how many files a directory happens to hold.
+    let several = args.requests.len() > 1 || args.requests[0].is_dir();
+    let mut progress = Progress::new(*terminal, &loaded, args.json, several);
+    let spare = spare.unwrap_or_else(Spare::begin);
+    let end = batch.apply(spare, &cancel, &mut |event| progress.event(&event));
+    drop(progress);
+    if several {
+        several_ended(&end, args, terminal)
     } else {
-        outcome::summary(&ran, terminal);
+        one_ended(&end, &loaded[0], args, terminal)
     }
-    let kept = keep(args.receipt.as_deref(), &ran.receipt, terminal);
+}
+
+/// Reads and plans everything before anything runs; all reasons against it, of all requests.
+fn plan_all(
+    paths: &[PathBuf],
+    args: &Apply,
+    global: &Global,
+) -> Result<(Vec<Loaded>, Batch), Vec<Refusal>> {
+    let mut refusals = Vec::new();
+    let mut loaded = Vec::new();
+    for path in paths {
+        match read_request(path, BTreeMap::new(), global) {
+            Ok(request) => loaded.push(request),
+            Err(refusal) => refusals.push(refusal),
+        }
+    }
+    give_vars(&args.vars, &mut loaded);
+    let mut batch = Batch::default();
+    for one in &loaded {
+        match one.request.plan(&one.options) {
+            Ok(plan) => batch.runs.push(PlannedRun {
+                plan,
+                options: one.options.clone(),
+            }),
+            Err(error) => refusals.push(one.refusal(&error)),
+        }
+    }
+    if refusals.is_empty() {
+        Ok((loaded, batch))
+    } else {
+        Err(refusals)
+    }
+}
+
+/// Each request gets the variables that it has. One that none has goes to the first, which says so.
+fn give_vars(vars: &[(String, String)], loaded: &mut [Loaded]) {
+    for (name, value) in vars {
+        let mut taken = false;
+        for one in &mut *loaded {
+            if one.request.vars.contains_key(name) {
+                one.options.vars.insert(name.clone(), value.clone());
+                taken = true;
+            }
+        }
+        if let (false, Some(first)) = (taken, loaded.first_mut()) {
+            first.options.vars.insert(name.clone(), value.clone());
+        }
+    }
+}
+
+/// Shows how the only run ended.
+fn one_ended(end: &BatchEnd, loaded: &Loaded, args: &Apply, terminal: &Terminal) -> Exit {
+    let receipt = match end.ends.first() {
+        Some(RunEnd::Ran(ran)) => {
+            if args.json {
+                terminal.print(&ran.receipt.to_json());
+            } else {
+                outcome::summary(&ran.receipt, terminal);
+                outcome::receipt(&ran.receipt, &ran.path, terminal);
+            }
+            &ran.receipt
+        }
+        Some(RunEnd::Error(error)) => {
+            return loaded.refuse(error, Findings::json(args.json), terminal);
+        }
+        // A signal before the run began.
+        Some(RunEnd::NotRun) | None => return Exit::Interrupted,
+    };
+    let kept = keep(args.receipt.as_deref(), receipt, terminal);
     if kept == Exit::Ok {
-        exit(&ran.receipt)
+        exit(receipt.outcome)
     } else {
         kept
     }
+}
+
+/// Shows how all runs ended.
+fn several_ended(end: &BatchEnd, args: &Apply, terminal: &Terminal) -> Exit {
+    if args.json {
+        terminal.print(&end.report.to_json());
+    } else {
+        several::summary(&end.report, terminal);
+    }
+    let kept = keep_file(args.receipt.as_deref(), terminal, |path| {
+        end.report.write(path)
+    });
+    kept.worse(exit(end.report.outcome))
 }
 
 /// Ctrl-C and its like cancel the run: it ends its sandbox and still writes the receipt.
@@ -85,8 +173,16 @@ pub(super) fn can_keep(path: Option<&Path>, terminal: &Terminal) -> bool {
 
 /// Writes the receipt where the user wants it as well.
 pub(super) fn keep(path: Option<&Path>, receipt: &Receipt, terminal: &Terminal) -> Exit {
+    keep_file(path, terminal, |path| receipt.write(path))
+}
+
+fn keep_file(
+    path: Option<&Path>,
+    terminal: &Terminal,
+    write: impl FnOnce(&Path) -> io::Result<()>,
+) -> Exit {
     let Some(path) = path else { return Exit::Ok };
-    match receipt.write(path) {
+    match write(path) {
         Ok(()) => Exit::Ok,
         Err(error) => {
             terminal.error(&format!(
@@ -99,8 +195,8 @@ pub(super) fn keep(path: Option<&Path>, receipt: &Receipt, terminal: &Terminal) 
 }
 
 /// The exit code of a run.
-pub(super) fn exit(receipt: &Receipt) -> Exit {
-    match receipt.outcome {
+fn exit(outcome: Outcome) -> Exit {
+    match outcome {
         Outcome::Passed => Exit::Ok,
         Outcome::Failed => Exit::Failed,
         Outcome::Cancelled => Exit::Interrupted,

@@ -36,7 +36,7 @@ pub(super) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Run a request and print what happened
+    /// Run requests and print what happened
     Apply(Apply),
     /// Show exactly what a request would do, and do nothing
     Plan(Plan),
@@ -61,12 +61,16 @@ pub(super) struct Source {
 
 #[derive(Debug, Args)]
 pub(super) struct Apply {
-    #[command(flatten)]
-    pub(super) source: Source,
-    /// Also write the receipt to this file
+    /// Requests (`.pyro.toml` or `.pyro.json`, `-` for standard input); of a directory, all below it
+    #[arg(value_name = "REQUEST", required = true)]
+    pub(super) requests: Vec<PathBuf>,
+    /// Set a variable of the request; of several, in those that have it
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = pair)]
+    pub(super) vars: Vec<(String, String)>,
+    /// Also write the receipt to this file; of several requests, all receipts in one document
     #[arg(long, value_name = "FILE")]
     pub(super) receipt: Option<PathBuf>,
-    /// Print the receipt as JSON
+    /// Print the receipt, or that document, as JSON
     #[arg(long)]
     pub(super) json: bool,
 }

@@ -7,6 +7,7 @@ use crate::plan::Plan;
 use crate::render::{Finding, findings, findings_json};
 use crate::request::{Document, Request, Syntax, parse};
 use crate::{Error, Exit, Options};
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -34,6 +35,29 @@ impl Findings {
     }
 }
 
+/// Why a request comes to nothing, not shown yet.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// Something is wrong with the document, or it cannot work here.
+    Document {
+        /// For pointing into.
+        document: Document,
+        /// What is wrong.
+        found: Vec<Finding>,
+        /// How to exit.
+        exit: Exit,
+    },
+    /// A reason that is not in the document.
+    Failure {
+        /// As `specs/errors.md` has it.
+        code: &'static str,
+        /// One sentence.
+        message: String,
+        /// How to exit.
+        exit: Exit,
+    },
+}
+
 /// Reads the request. What is wrong has been shown where there is none.
 pub(super) fn load(
     source: &Source,
@@ -41,28 +65,31 @@ pub(super) fn load(
     show: Findings,
     terminal: &Terminal,
 ) -> Result<Loaded, Exit> {
-    let (name, bytes, base) = match read(&source.request) {
-        Ok(read) => read,
-        Err(error) => {
-            let message = format!(
-                "could not read the request {}: {error}",
-                source.request.display()
-            );
-            fail(show, terminal, "request-unreadable", &message);
-            return Err(Exit::Input);
-        }
-    };
+    let vars = source.vars.iter().cloned().collect();
+    read_request(&source.request, vars, global)
+        .map_err(|refusal| refused(&[refusal], show, terminal))
+}
+
+/// Reads a request.
+pub(super) fn read_request(
+    path: &Path,
+    vars: BTreeMap<String, String>,
+    global: &Global,
+) -> Result<Loaded, Refusal> {
+    let (name, bytes, base) = read(path).map_err(|error| Refusal::Failure {
+        code: "request-unreadable",
+        message: format!("could not read the request {}: {error}", path.display()),
+        exit: Exit::Input,
+    })?;
     let syntax = Syntax::of(&name).unwrap_or_else(|| Syntax::guess(&bytes));
-    let (request, document) = match parse(&name, &bytes, syntax) {
-        Ok(parsed) => parsed,
-        Err(errors) => {
-            report(show, terminal, errors.document(), &Vec::from(&errors));
-            return Err(Exit::Input);
-        }
-    };
+    let (request, document) = parse(&name, &bytes, syntax).map_err(|errors| Refusal::Document {
+        document: errors.document().clone(),
+        found: Vec::from(&errors),
+        exit: Exit::Input,
+    })?;
     let options = Options {
         base_dir: base,
-        vars: source.vars.iter().cloned().collect(),
+        vars,
         state_dir: global.state_dir.clone(),
         source: document.name.clone(),
         cancel: None,
@@ -98,47 +125,91 @@ impl Loaded {
 
     /// Shows why a request comes to nothing, and says how to exit.
     pub(super) fn refuse(&self, error: &Error, show: Findings, terminal: &Terminal) -> Exit {
-        let report = |found: Vec<Finding>| report(show, terminal, &self.document, &found);
+        refused(&[self.refusal(error)], show, terminal)
+    }
+
+    /// Why a request comes to nothing.
+    pub(super) fn refusal(&self, error: &Error) -> Refusal {
+        let because = |found, exit| Refusal::Document {
+            document: self.document.clone(),
+            found,
+            exit,
+        };
         match error {
-            Error::Parse(errors) => {
-                report(Vec::from(errors));
-                Exit::Input
-            }
+            Error::Parse(errors) => because(Vec::from(errors), Exit::Input),
             Error::References(errors) => {
-                report(errors.as_slice().iter().map(Finding::from).collect());
-                Exit::Input
+                let found = errors.as_slice().iter().map(Finding::from);
+                because(found.collect(), Exit::Input)
             }
             Error::Plan(problems) => {
-                report(problems.into_iter().map(Finding::from).collect());
-                Exit::Plan
+                let found = problems.into_iter().map(Finding::from);
+                because(found.collect(), Exit::Plan)
             }
-            Error::State(_) | Error::Cancel(_) | Error::Execute(_) => {
-                fail(show, terminal, "machine", &chain(error));
-                Exit::Machine
-            }
+            Error::State(_) | Error::Cancel(_) | Error::Execute(_) => Refusal::Failure {
+                code: "machine",
+                message: chain(error),
+                exit: Exit::Machine,
+            },
         }
     }
 }
 
-fn report(show: Findings, terminal: &Terminal, document: &Document, found: &[Finding]) {
-    match show {
-        Findings::Drawn => {
-            terminal.err(findings(document, found, terminal.finding_style()).as_bytes())
-        }
-        Findings::Json => {
-            let first = found.first();
-            let value = serde_json::json!({
-                "ok": false,
-                "error": {
-                    "code": first.map(|finding| &finding.code),
-                    "message": first.map(|finding| &finding.message),
-                    "help": first.and_then(|finding| finding.help.as_ref()),
-                },
-                "findings": findings_json(document, found),
-            });
-            terminal.print(&format!("{value:#}\n"));
-        }
+/// Shows why requests come to nothing, all of it, and says how to exit: with the worst of them.
+pub(super) fn refused(refusals: &[Refusal], show: Findings, terminal: &Terminal) -> Exit {
+    let mut worst = Exit::Ok;
+    let mut data = Vec::new();
+    let mut first = None;
+    let mut documents = false;
+    for (index, refusal) in refusals.iter().enumerate() {
+        let exit = match refusal {
+            Refusal::Document {
+                document,
+                found,
+                exit,
+            } => {
+                documents = true;
+                if show == Findings::Drawn {
+                    let drawn = findings(document, found, terminal.finding_style());
+                    let gap = if index > 0 { "\n" } else { "" };
+                    terminal.err(format!("{gap}{drawn}").as_bytes());
+                }
+                if let serde_json::Value::Array(list) = findings_json(document, found) {
+                    data.extend(list);
+                }
+                let finding = found.first();
+                first.get_or_insert_with(|| {
+                    serde_json::json!({
+                        "code": finding.map(|finding| &finding.code),
+                        "message": finding.map(|finding| &finding.message),
+                        "help": finding.and_then(|finding| finding.help.as_ref()),
+                    })
+                });
+                *exit
+            }
+            Refusal::Failure {
+                code,
+                message,
+                exit,
+            } => {
+                if show == Findings::Drawn {
+                    terminal.error(message);
+                }
+                first.get_or_insert_with(
+                    || serde_json::json!({ "code": code, "message": message, "help": null }),
+                );
+                *exit
+            }
+        };
+        worst = worst.worse(exit);
     }
+    if show == Findings::Json {
+        let mut value = serde_json::json!({ "ok": false, "error": first });
+        if documents {
+            value["findings"] = data.into();
+        }
+        terminal.print(&format!("{value:#}\n"));
+    }
+    worst
 }
 
 /// Says that a command failed for a reason that is not in the document.

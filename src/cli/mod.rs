@@ -11,6 +11,8 @@ mod outcome;
 mod plan;
 mod progress;
 mod run;
+mod several;
+mod table;
 mod terminal;
 
 use crate::Exit;

@@ -5,10 +5,11 @@ use super::line::{Seconds, signal_shown};
 use super::terminal::{Terminal, Tone, visible};
 use crate::execute::Ran;
 use crate::plan::Plan;
-use crate::receipt::{Outcome, Receipt, StepOutcome};
+use crate::receipt::{Outcome, Receipt, RunOutcome, StepOutcome};
 use crate::request::Document;
 use crate::workspace::Swept;
 use std::fmt::Write as _;
+use std::path::Path;
 
 /// Says that an earlier run was cleaned up.
 pub(super) fn swept(swept: Swept, terminal: &Terminal) {
@@ -58,8 +59,8 @@ pub(super) fn header(plan: &Plan, terminal: &Terminal) -> String {
     format!("{}\n", terminal.tone(Tone::Strong, &line))
 }
 
-/// The last lines of `pyro apply`.
-pub(super) fn summary(ran: &Ran, terminal: &Terminal) {
+/// What came of a run.
+pub(super) fn summary(receipt: &Receipt, terminal: &Terminal) {
     let Receipt {
         outcome,
         lost,
@@ -68,7 +69,7 @@ pub(super) fn summary(ran: &Ran, terminal: &Terminal) {
         host_files,
         duration_ms,
         ..
-    } = &ran.receipt;
+    } = receipt;
     if let Some(lost) = lost {
         terminal.error(lost);
         if lost.contains("make the sandbox") {
@@ -81,17 +82,8 @@ pub(super) fn summary(ran: &Ran, terminal: &Terminal) {
         return;
     }
     let count = |wanted: StepOutcome| steps.iter().filter(|step| step.outcome == wanted).count();
-    let (tone, word) = match outcome {
-        Outcome::Passed => (Tone::Good, "passed"),
-        Outcome::Failed => (Tone::Bad, "failed"),
-        Outcome::Cancelled => (Tone::Bad, "cancelled"),
-        Outcome::Lost => (Tone::Bad, "lost"),
-    };
-    let mut parts = vec![format!(
-        "{} of {} as expected",
-        count(StepOutcome::Passed),
-        plural(steps.len(), "step")
-    )];
+    let (tone, word) = told((*outcome).into());
+    let mut parts = vec![as_expected(receipt)];
     if count(StepOutcome::NotRun) > 0 {
         parts.push(format!("{} not run", count(StepOutcome::NotRun)));
     }
@@ -115,10 +107,40 @@ pub(super) fn summary(ran: &Ran, terminal: &Terminal) {
             file.sha256.short()
         ));
     }
-    terminal.print(&format!("receipt  {}\n", ran.path.display()));
 }
 
-fn plural(many: usize, one: &str) -> String {
+/// The last line of `pyro apply`.
+pub(super) fn receipt(receipt: &Receipt, path: &Path, terminal: &Terminal) {
+    if !(terminal.quiet && receipt.outcome == Outcome::Passed) {
+        terminal.print(&format!("receipt  {}\n", path.display()));
+    }
+}
+
+/// How a run ended, in a word.
+pub(super) fn told(outcome: RunOutcome) -> (Tone, &'static str) {
+    match outcome {
+        RunOutcome::Passed => (Tone::Good, "passed"),
+        RunOutcome::Failed => (Tone::Bad, "failed"),
+        RunOutcome::Cancelled => (Tone::Bad, "cancelled"),
+        RunOutcome::Lost => (Tone::Bad, "lost"),
+        RunOutcome::NotRun => (Tone::Faint, "not run"),
+    }
+}
+
+/// `4 of 5 steps as expected`.
+pub(super) fn as_expected(receipt: &Receipt) -> String {
+    let steps = &receipt.steps;
+    let passed = steps
+        .iter()
+        .filter(|step| step.outcome == StepOutcome::Passed);
+    format!(
+        "{} of {} as expected",
+        passed.count(),
+        plural(steps.len(), "step")
+    )
+}
+
+pub(super) fn plural(many: usize, one: &str) -> String {
     if many == 1 {
         format!("1 {one}")
     } else {

@@ -1,10 +1,11 @@
 //! What happens while it happens: a line for each step, and on a terminal one that moves.
 
 use super::line::Line;
+use super::load::Loaded;
 use super::terminal::{Terminal, visible};
 use super::{details, outcome};
+use crate::batch::BatchEvent;
 use crate::execute::Event;
-use crate::request::Document;
 use rustix::termios::tcgetwinsize;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -17,34 +18,45 @@ const PATIENCE: Duration = Duration::from_millis(150);
 /// Of the last output line, this much is kept while it is incomplete.
 const MAX_LINE: usize = 500;
 
-/// Renders events of a run.
+/// Renders events of runs, one after the other.
 #[derive(Debug)]
 pub(super) struct Progress<'a> {
     terminal: Terminal,
-    document: &'a Document,
+    loaded: &'a [Loaded],
     silent: bool,
+    several: bool,
     line: Line,
     live: Option<Live>,
 }
 
 impl<'a> Progress<'a> {
-    /// `silent` leaves standard output to somebody else.
-    pub(super) fn new(terminal: Terminal, document: &'a Document, silent: bool) -> Self {
+    /// `silent` leaves standard output to somebody else; of `several` runs each has its own summary.
+    pub(super) fn new(
+        terminal: Terminal,
+        loaded: &'a [Loaded],
+        silent: bool,
+        several: bool,
+    ) -> Self {
         let live = terminal.is_live().then(|| Live::start(terminal));
         Self {
             terminal,
-            document,
+            loaded,
             silent,
+            several,
             line: Line::default(),
             live,
         }
     }
 
-    pub(super) fn event(&mut self, event: &Event<'_>) {
-        match event {
+    pub(super) fn event(&mut self, event: &BatchEvent<'_>) {
+        let document = &self.loaded[event.run].document;
+        match &event.event {
             Event::Swept(swept) => outcome::swept(*swept, &self.terminal),
             Event::Started { plan } => {
                 self.line = Line::for_plan(plan);
+                if self.several && event.run > 0 && !self.terminal.quiet {
+                    self.print("\n");
+                }
                 self.print(&outcome::header(plan, &self.terminal));
                 self.show(Some("making the workspace".to_owned()));
             }
@@ -57,9 +69,14 @@ impl<'a> Progress<'a> {
             Event::StepEnded { report, .. } => {
                 self.show(None);
                 self.print(&self.line.ended(report, &self.terminal));
-                self.print(&details::details(report, self.document, &self.terminal));
+                self.print(&details::details(report, document, &self.terminal));
             }
-            Event::Ended { .. } => self.show(None),
+            Event::Ended { receipt, .. } => {
+                self.show(None);
+                if self.several && !self.silent {
+                    outcome::summary(receipt, &self.terminal);
+                }
+            }
         }
     }
 

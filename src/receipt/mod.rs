@@ -3,27 +3,22 @@
 //! The prose is `specs/receipt.md`.
 
 mod model;
+mod runs;
 
 pub use model::{
     ChangeReport, EnvironmentReport, ExecReport, ExpectFailure, FileReport, HunkReport, Outcome,
     OutputReport, PathVersion, Receipt, RefusalReport, RequestReport, SeedReport, StepOutcome,
     StepReport, Text,
 };
+pub use runs::{RunOutcome, RunReport, Runs};
 
 use std::io;
 use std::path::Path;
 
 impl Receipt {
     /// The receipt as JSON text: two-space indent, sorted keys, a final newline.
-    ///
-    /// # Panics
-    /// Never: a receipt holds nothing that JSON cannot.
     pub fn to_json(&self) -> String {
-        // By way of `Value`, whose objects sort their keys.
-        let value = serde_json::to_value(self).expect("a receipt is JSON");
-        let mut text = serde_json::to_string_pretty(&value).expect("a value is JSON");
-        text.push('\n');
-        text
+        json_text(self)
     }
 
     /// Writes the receipt so that `path` holds either what it held before or the whole receipt.
@@ -33,4 +28,13 @@ impl Receipt {
     pub fn write(&self, path: &Path) -> io::Result<()> {
         crate::workspace::replace_file(path, self.to_json().as_bytes())
     }
+}
+
+/// JSON as every document of ours is written.
+fn json_text(document: &impl serde::Serialize) -> String {
+    // By way of `Value`, whose objects sort their keys.
+    let value = serde_json::to_value(document).expect("a receipt holds nothing that JSON cannot");
+    let mut text = serde_json::to_string_pretty(&value).expect("a value is JSON");
+    text.push('\n');
+    text
 }

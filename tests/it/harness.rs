@@ -193,6 +193,8 @@ pub(crate) fn shown(world: &World, args: &[&str]) -> String {
 }
 
 /// Text without what differs from run to run.
+///
+/// Ids of runs are replaced where they stand after a time at the end of a line.
 pub(crate) fn normal(text: &str, base: &Path) -> String {
     let mut text = text.replace(&*base.to_string_lossy(), "$DIR");
     for (pattern, word) in [
@@ -200,6 +202,7 @@ pub(crate) fn normal(text: &str, base: &Path) -> String {
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", "[moment]"),
         (r"\b\d+\.\d+ m?s\b", "[time]"),
         (r"\btook \d+m?s\b", "took [time]"),
+        (r"(?m)\[time\]  [0-9a-f]{12}$", "[time]  [run]"),
     ] {
         let regex = regex::Regex::new(pattern).expect("a regex");
         text = regex.replace_all(&text, word).into_owned();

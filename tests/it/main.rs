@@ -3,6 +3,7 @@
 mod chaos;
 mod cli;
 mod cli_run;
+mod cli_several;
 mod corpus;
 mod docs;
 mod every_key;
