@@ -3,7 +3,7 @@
 mod diff;
 pub(crate) mod exec;
 pub(crate) mod family;
-mod journal;
+pub(crate) mod journal;
 mod list;
 mod merge;
 mod program;
@@ -45,14 +45,17 @@ pub(crate) struct World {
     /// The owner of new paths, where it is not the agent itself.
     owner: Option<(Uid, Gid)>,
     serial: AtomicU64,
+    /// Held by the set that changes the tree.
+    turn: Mutex<()>,
 }
 
 impl World {
-    /// Opens the folders of `run_dir`; what an earlier agent left on the stage is removed.
+    /// Opens the folders of `run_dir`; what an earlier agent had begun and not finished is taken back.
     ///
     /// # Errors
-    /// Where the tree is missing.
+    /// Where the tree is missing, or could not be made what it was.
     pub(crate) fn open(run_dir: OwnedFd, owner: u32) -> std::io::Result<Self> {
+        journal::recover(run_dir.as_fd())?;
         let folder = |name: &str| {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             rustix::fs::openat(&run_dir, name, flags, Mode::empty())
@@ -63,7 +66,7 @@ impl World {
             Err(Errno::NOENT) => Ok(OnceLock::new()),
             Err(error) => Err(error),
         };
-        let world = Self {
+        Ok(Self {
             tree: folder("tree")?,
             stage: there("stage")?,
             spool: there("spool")?,
@@ -71,14 +74,9 @@ impl World {
             owner: (rustix::process::geteuid().as_raw() != owner)
                 .then(|| (Uid::from_raw(owner), Gid::from_raw(owner))),
             serial: AtomicU64::new(0),
+            turn: Mutex::new(()),
             run_dir,
-        };
-        if let Some(stage) = world.stage.get() {
-            for name in journal::names(stage.as_fd())? {
-                journal::remove_all(stage.as_fd(), &name);
-            }
-        }
-        Ok(world)
+        })
     }
 
     /// Beside the tree, on the same mount, seen by no program.

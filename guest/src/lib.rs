@@ -11,3 +11,5 @@ pub mod serve;
 pub mod spawn;
 mod tree;
 mod watch;
+
+pub use calls::journal::{Recovered, recover};

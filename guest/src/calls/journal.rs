@@ -1,24 +1,41 @@
-//! Changes to the tree that can be taken back: each step is noted before the next one is made.
+//! Changes to the tree that can be taken back: each one is noted on disk before it is made.
+//!
+//! ```text
+//!  stage/wN/        a corner: everything that moves lies here before or after
+//!          journal  what was begun; while it is there, the set is not finished
+//!
+//!  note, change, note, change, ... --keep--> journal removed: the new tree
+//!                  `--- failure, or the agent is killed and the next one comes: undo --> the old tree
+//! ```
+//! One set at a time changes the tree, so that what is taken back is never what another set has made.
+
+mod fault;
+mod record;
+mod recover;
+mod rubbish;
+#[cfg(test)]
+mod tests;
+mod undo;
+
+pub(super) use fault::point;
+pub use recover::{Recovered, recover};
+pub(super) use rubbish::names;
 
 use super::World;
 use crate::tree::{self, Links};
-use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps};
+use pyro_protocol::Bytes;
+use pyro_protocol::message::{Failure, Kind};
+use record::{Log, Record};
+use rubbish::remove_all;
+use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{MutexGuard, PoisonError};
+use undo::{Undone, undo};
 
-/// One change that was made.
-#[derive(Debug)]
-enum Step {
-    /// A directory that was not there.
-    Made(Vec<u8>),
-    /// Something new that was not there; taken back into the stage under this name.
-    Placed(Vec<u8>, String),
-    /// Changed places with what has this name on the stage now.
-    Exchanged(Vec<u8>, String),
-    /// Lies on the stage under this name now.
-    Taken(Vec<u8>, String),
-}
+/// How often a directory that somebody else makes and removes is looked at again.
+const RETRIES: u32 = 16;
 
 /// The changes of one call, and its corner of the stage. Dropped before [`Journal::keep`], it takes all back.
 #[derive(Debug)]
@@ -26,12 +43,14 @@ pub(super) struct Journal<'a> {
     world: &'a World,
     corner: OwnedFd,
     name: String,
-    steps: Vec<Step>,
-    /// Times of the directories that were changed, as they were.
-    times: Vec<(Vec<u8>, Timestamps)>,
+    /// The file, and the turn to change the tree; from the first change on.
+    log: Option<(Log, MutexGuard<'a, ()>)>,
+    records: Vec<Record>,
+    /// Directories whose times are noted, or that are new.
     seen: HashSet<Vec<u8>>,
     next: u64,
-    kept: bool,
+    /// Kept, or taken back: what is in the corner is not needed any more.
+    over: bool,
 }
 
 impl<'a> Journal<'a> {
@@ -42,6 +61,7 @@ impl<'a> Journal<'a> {
     pub(super) fn new(world: &'a World) -> Result<Self, Errno> {
         let name = world.fresh_name();
         let stage = world.stage()?;
+        point()?;
         fs::mkdirat(stage, name.as_str(), Mode::RWXU)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let corner = fs::openat(stage, name.as_str(), flags, Mode::empty())?;
@@ -49,11 +69,11 @@ impl<'a> Journal<'a> {
             world,
             corner,
             name,
-            steps: Vec::new(),
-            times: Vec::new(),
+            log: None,
+            records: Vec::new(),
             seen: HashSet::new(),
             next: 0,
-            kept: false,
+            over: false,
         })
     }
 
@@ -68,97 +88,127 @@ impl<'a> Journal<'a> {
         format!("{}", self.next)
     }
 
+    /// Writes down what is going to be done.
+    fn note(&mut self, record: Record) -> Result<(), Errno> {
+        if self.log.is_none() {
+            let turn = self.world.turn.lock();
+            let turn = turn.unwrap_or_else(PoisonError::into_inner);
+            point()?;
+            self.log = Some((Log::create(self.corner.as_fd())?, turn));
+        }
+        if let Some((log, _)) = &mut self.log {
+            point()?;
+            log.append(&record)?;
+        }
+        self.records.push(record);
+        Ok(())
+    }
+
     /// Opens the parent of a path for a change, making it where it is missing.
     ///
     /// # Errors
     /// What the kernel says.
     pub(super) fn parent(&mut self, parent: &[u8]) -> Result<OwnedFd, Errno> {
-        match tree::open_parent(&self.world.tree, parent, Links::Refuse) {
-            Ok(fd) => {
-                if self.seen.insert(parent.to_vec()) {
-                    let stat = fs::fstat(&fd)?;
-                    self.times.push((parent.to_vec(), times_of(&stat)));
-                }
-                Ok(fd)
-            }
-            Err(Errno::NOENT) => {
-                let Some((above, name)) = tree::split(parent) else {
-                    return Err(Errno::NOENT);
-                };
-                let dir = self.parent(above)?;
-                match fs::mkdirat(&dir, name, Mode::from_raw_mode(0o755)) {
-                    Ok(()) => {
-                        self.steps.push(Step::Made(parent.to_vec()));
-                        let flags =
-                            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                        let made = fs::openat(&dir, name, flags, Mode::empty())?;
-                        self.world.own(&made)?;
-                        fs::fchmod(&made, Mode::from_raw_mode(0o755))?;
-                        self.seen.insert(parent.to_vec());
-                        Ok(made)
+        let mut left = RETRIES;
+        loop {
+            match tree::open_parent(&self.world.tree, parent, Links::Refuse) {
+                Ok(fd) => {
+                    if self.seen.insert(parent.to_vec()) {
+                        let stat = fs::fstat(&fd)?;
+                        self.note(Record::times(parent, &stat))?;
                     }
-                    // Somebody else made it in this moment.
-                    Err(Errno::EXIST) => tree::open_parent(&self.world.tree, parent, Links::Refuse),
-                    Err(errno) => Err(errno),
+                    return Ok(fd);
                 }
+                Err(Errno::NOENT) => match self.make(parent) {
+                    // Somebody else made it in this moment.
+                    Err(Errno::EXIST) if left > 0 => left -= 1,
+                    done => return done,
+                },
+                Err(errno) => return Err(errno),
             }
-            Err(errno) => Err(errno),
         }
     }
 
-    /// Moves `staged` of `from` to a path where nothing is.
+    /// Makes a directory in the corner, finished, and moves it to where nothing is.
+    fn make(&mut self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        let Some((above, last)) = tree::split(path) else {
+            return Err(Errno::NOENT);
+        };
+        let dir = self.parent(above)?;
+        let name = self.fresh();
+        point()?;
+        fs::mkdirat(&self.corner, name.as_str(), Mode::from_raw_mode(0o755))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = fs::openat(&self.corner, name.as_str(), flags, Mode::empty())?;
+        self.world.own(&made)?;
+        fs::fchmod(&made, Mode::from_raw_mode(0o755))?;
+        self.note(Record::Made {
+            path: Bytes::from(path),
+            name: name.clone(),
+            inode: fs::fstat(&made)?.st_ino,
+        })?;
+        shift(self.corner.as_fd(), name.as_bytes(), dir.as_fd(), last)?;
+        self.seen.insert(path.to_vec());
+        Ok(made)
+    }
+
+    /// Takes something that was unpacked deeper in the corner to its top.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn lift(&mut self, from: BorrowedFd<'_>, name: &[u8]) -> Result<String, Errno> {
+        let fresh = self.fresh();
+        shift(from, name, self.corner.as_fd(), fresh.as_bytes())?;
+        Ok(fresh)
+    }
+
+    /// Moves `staged` of the corner to a path where nothing is.
     ///
     /// # Errors
     /// What the kernel says; `EXIST` where something is.
-    pub(super) fn place(
-        &mut self,
-        from: BorrowedFd<'_>,
-        staged: &[u8],
-        path: &[u8],
-    ) -> Result<(), Errno> {
-        let (dir, name) = self.at(path)?;
-        shift(from, staged, dir.as_fd(), name)?;
-        let back = self.fresh();
-        self.steps.push(Step::Placed(path.to_vec(), back));
-        Ok(())
+    pub(super) fn place(&mut self, staged: &str, path: &[u8]) -> Result<(), Errno> {
+        let (dir, last) = self.at(path)?;
+        self.note(Record::Placed {
+            path: Bytes::from(path),
+            name: staged.to_owned(),
+        })?;
+        shift(self.corner.as_fd(), staged.as_bytes(), dir.as_fd(), last)
     }
 
-    /// Lets the staged file and what is at the path change places: the path is never empty. The old one is then
-    /// in the corner under the name that is returned.
+    /// Lets `staged` of the corner and what is at the path change places: the path is never empty. The old one then
+    /// has the name of the staged one.
     ///
     /// # Errors
     /// What the kernel says; `NOENT` where nothing is.
-    pub(super) fn exchange(
-        &mut self,
-        from: BorrowedFd<'_>,
-        staged: &[u8],
-        path: &[u8],
-    ) -> Result<String, Errno> {
-        let (dir, name) = self.at(path)?;
-        let old = self.fresh();
-        // First into the corner, so that the journal needs one folder only.
-        fs::renameat(from, staged, &self.corner, old.as_str())?;
-        fs::renameat_with(
-            &self.corner,
-            old.as_str(),
-            &dir,
-            name,
-            RenameFlags::EXCHANGE,
-        )?;
-        self.steps.push(Step::Exchanged(path.to_vec(), old.clone()));
-        Ok(old)
+    pub(super) fn exchange(&mut self, staged: &str, path: &[u8]) -> Result<(), Errno> {
+        let (dir, last) = self.at(path)?;
+        let inode = fs::statat(&self.corner, staged, AtFlags::SYMLINK_NOFOLLOW)?.st_ino;
+        self.note(Record::Exchanged {
+            path: Bytes::from(path),
+            name: staged.to_owned(),
+            inode,
+        })?;
+        point()?;
+        fs::renameat_with(&self.corner, staged, &dir, last, RenameFlags::EXCHANGE)
     }
 
-    /// Moves what is at a path to the corner.
+    /// Moves what is at a path to the corner, under the name that is returned.
     ///
     /// # Errors
     /// What the kernel says.
     pub(super) fn take(&mut self, path: &[u8]) -> Result<String, Errno> {
-        let (dir, name) = self.at(path)?;
-        let old = self.fresh();
-        shift(dir.as_fd(), name, self.corner(), old.as_bytes())?;
-        self.steps.push(Step::Taken(path.to_vec(), old.clone()));
-        Ok(old)
+        let (dir, last) = self.at(path)?;
+        let name = self.fresh();
+        let stat = fs::statat(&dir, last, AtFlags::SYMLINK_NOFOLLOW)?;
+        let is_directory = tree::kind(&stat) == Kind::Directory;
+        self.note(Record::Taken {
+            path: Bytes::from(path),
+            name: name.clone(),
+            inode: stat.st_ino,
+            mode: is_directory.then(|| tree::mode(&stat)),
+        })?;
+        shift(dir.as_fd(), last, self.corner.as_fd(), name.as_bytes())?;
+        Ok(name)
     }
 
     fn at<'p>(&mut self, path: &'p [u8]) -> Result<(OwnedFd, &'p [u8]), Errno> {
@@ -166,65 +216,97 @@ impl<'a> Journal<'a> {
         Ok((self.parent(parent)?, name))
     }
 
-    /// The changes stay.
-    pub(super) fn keep(mut self) {
-        self.kept = true;
+    /// The changes stay: from here on nobody takes them back.
+    ///
+    /// # Errors
+    /// What the kernel says; then they do not stay.
+    pub(super) fn keep(mut self) -> Result<(), (Self, Errno)> {
+        match self.forget() {
+            Ok(()) => {
+                self.over = true;
+                Ok(())
+            }
+            Err(errno) => Err((self, errno)),
+        }
     }
 
-    fn undo(&mut self) {
-        // Best effort from here on: a program that works against it hurts its own tree only.
-        let at = |path: &[u8]| -> Option<(OwnedFd, Vec<u8>)> {
-            let (parent, name) = tree::split(path)?;
-            let dir = tree::open_parent(&self.world.tree, parent, Links::Refuse).ok()?;
-            Some((dir, name.to_vec()))
-        };
-        for step in self.steps.drain(..).rev() {
-            let (path, name) = match &step {
-                Step::Made(path) => {
-                    if let Some((dir, name)) = at(path) {
-                        let _ = fs::unlinkat(&dir, name.as_slice(), AtFlags::REMOVEDIR);
-                    }
-                    continue;
-                }
-                Step::Placed(path, name)
-                | Step::Exchanged(path, name)
-                | Step::Taken(path, name) => (path, name),
-            };
-            let Some((dir, last)) = at(path) else {
-                continue;
-            };
-            let _ = match step {
-                Step::Placed(..) => shift(dir.as_fd(), &last, self.corner.as_fd(), name.as_bytes()),
-                // Whatever came there meanwhile goes: the old tree is what was promised.
-                Step::Taken(..) => shift(self.corner.as_fd(), name.as_bytes(), dir.as_fd(), &last)
-                    .or_else(|_| {
-                        let flags = RenameFlags::EXCHANGE;
-                        fs::renameat_with(&self.corner, name.as_str(), &dir, last.as_slice(), flags)
-                    }),
-                Step::Exchanged(..) | Step::Made(_) => {
-                    let flags = RenameFlags::EXCHANGE;
-                    fs::renameat_with(&self.corner, name.as_str(), &dir, last.as_slice(), flags)
-                        .or_else(|_| {
-                            fs::renameat(&self.corner, name.as_str(), &dir, last.as_slice())
-                        })
-                }
-            };
+    /// Removes the journal's file.
+    fn forget(&self) -> Result<(), Errno> {
+        if self.log.is_none() {
+            return Ok(());
         }
-        for (path, times) in self.times.drain(..).rev() {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-            if let Ok(dir) = tree::open(&self.world.tree, &path, flags, Links::Refuse) {
-                let _ = fs::futimens(&dir, &times);
-            }
+        point()?;
+        forget(self.corner.as_fd())
+    }
+
+    /// Takes everything back, and adds to a failure how that went.
+    pub(super) fn take_back(mut self, failure: Failure) -> Failure {
+        let undone = self.undo();
+        let names = |paths: &[Vec<u8>]| {
+            let shown: Vec<_> = (paths.iter().take(5))
+                .map(|path| String::from_utf8_lossy(path).into_owned())
+                .collect();
+            let more = paths.len() - shown.len();
+            let rest = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            format!("{}{rest}", shown.join(", "))
+        };
+        let how = match &undone {
+            Undone {
+                refused: Some((errno, path)),
+                ..
+            } => format!(
+                "the set is not wholly taken back ({}: {}); the agent that opens this run next tries again",
+                String::from_utf8_lossy(path),
+                std::io::Error::from(*errno)
+            ),
+            Undone { in_the_way, .. } if !in_the_way.is_empty() => format!(
+                "the set is taken back, but where a program was in the way: {}",
+                names(in_the_way)
+            ),
+            Undone { .. } => NOTHING_CHANGED.to_owned(),
+        };
+        Failure {
+            message: format!("{}; {how}", failure.message),
+            ..failure
         }
     }
+
+    fn undo(&mut self) -> Undone {
+        let mut undone = undo(self.world.tree.as_fd(), self.corner.as_fd(), &self.records);
+        // The journal goes first: a corner without its contents must not have one.
+        if undone.refused.is_none()
+            && let Err(errno) = self.forget()
+        {
+            undone.refused = Some((errno, b"journal".to_vec()));
+        }
+        self.over = undone.refused.is_none();
+        self.records.clear();
+        undone
+    }
+}
+
+/// Says that a failure left nothing behind.
+pub(super) const NOTHING_CHANGED: &str = "nothing was changed";
+
+/// Removes the journal of a corner.
+fn forget(corner: BorrowedFd<'_>) -> Result<(), Errno> {
+    fs::unlinkat(corner, record::FILE, AtFlags::empty())
 }
 
 impl Drop for Journal<'_> {
     fn drop(&mut self) {
-        if !self.kept {
-            self.undo();
+        if !self.over && !self.records.is_empty() {
+            let _ = self.undo();
         }
-        if let Ok(stage) = self.world.stage() {
+        // What could not be taken back stays for the agent that comes next.
+        if (self.over || self.log.is_none())
+            && point().is_ok()
+            && let Ok(stage) = self.world.stage()
+        {
             remove_all(stage, self.name.as_bytes());
         }
     }
@@ -233,7 +315,10 @@ impl Drop for Journal<'_> {
 /// Moves something to where nothing is. Moving a directory rewrites its `..`, for which it must be writable: one
 /// that is not is made so for the moment.
 fn shift(from: BorrowedFd<'_>, name: &[u8], to: BorrowedFd<'_>, new: &[u8]) -> Result<(), Errno> {
-    let rename = || fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE);
+    let rename = || {
+        point()?;
+        fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE)
+    };
     let refused = match rename() {
         Err(Errno::ACCESS) => Errno::ACCESS,
         done => return done,
@@ -241,97 +326,10 @@ fn shift(from: BorrowedFd<'_>, name: &[u8], to: BorrowedFd<'_>, new: &[u8]) -> R
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = fs::openat(from, name, flags, Mode::empty()).map_err(|_| refused)?;
     let mode = Mode::from_raw_mode(tree::mode(&fs::fstat(&dir)?));
+    point()?;
     fs::fchmod(&dir, mode | Mode::RWXU)?;
     let done = rename();
+    point()?;
     fs::fchmod(&dir, mode)?;
     done
-}
-
-fn times_of(stat: &fs::Stat) -> Timestamps {
-    let time = |tv_sec, nanoseconds| Timespec {
-        tv_sec,
-        tv_nsec: i64::try_from(nanoseconds).unwrap_or(0),
-    };
-    Timestamps {
-        last_access: time(stat.st_atime, stat.st_atime_nsec),
-        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
-    }
-}
-
-/// The names in a directory.
-///
-/// # Errors
-/// What the kernel says.
-pub(super) fn names(dir: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(dir)? {
-        let name = entry?.file_name().to_bytes().to_vec();
-        if name != b"." && name != b".." {
-            names.push(name);
-        }
-    }
-    Ok(names)
-}
-
-/// Removes a path and all below it, as far as the kernel lets us. For the stage, where no program interferes.
-///
-/// Any depth: what lies deep is first moved up beside its top.
-pub(super) fn remove_all(dir: BorrowedFd<'_>, name: &[u8]) {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = |name: &[u8]| match fs::openat(dir, name, flags, Mode::empty()) {
-        Err(Errno::ACCESS) => {
-            // Only ever a directory of ours: links cannot be reached through an unreadable one.
-            let _ = fs::chmodat(dir, name, Mode::RWXU, AtFlags::empty());
-            fs::openat(dir, name, flags, Mode::empty())
-        }
-        done => done,
-    };
-    let mut waiting = vec![name.to_vec()];
-    let mut serial = 0u64;
-    while let Some(name) = waiting.pop() {
-        if fs::unlinkat(dir, name.as_slice(), AtFlags::empty()).is_ok() {
-            continue;
-        }
-        let Ok(folder) = open(&name) else { continue };
-        let _ = fs::fchmod(&folder, Mode::RWXU);
-        let Ok(entries) = Dir::read_from(&folder) else {
-            continue;
-        };
-        let mut below = Vec::new();
-        for entry in entries.flatten() {
-            let inner = entry.file_name();
-            if inner.to_bytes() == b"." || inner.to_bytes() == b".." {
-                continue;
-            }
-            let plain = !matches!(entry.file_type(), FileType::Directory | FileType::Unknown);
-            if plain || fs::unlinkat(&folder, inner, AtFlags::empty()).is_ok() {
-                let _ = fs::unlinkat(&folder, inner, AtFlags::empty());
-                continue;
-            }
-            if fs::unlinkat(&folder, inner, AtFlags::REMOVEDIR).is_ok() {
-                continue;
-            }
-            serial += 1;
-            let up = format!(
-                "{}.{serial}",
-                String::from_utf8_lossy(&name)
-                    .chars()
-                    .take(32)
-                    .collect::<String>()
-            );
-            if let Ok(inner_fd) = fs::openat(&folder, inner, flags, Mode::empty()) {
-                // Moving a directory rewrites its `..`, for which it must be writable.
-                let _ = fs::fchmod(&inner_fd, Mode::RWXU);
-            } else {
-                let _ = fs::chmodat(&folder, inner, Mode::RWXU, AtFlags::empty());
-            }
-            let flags = RenameFlags::NOREPLACE;
-            if fs::renameat_with(&folder, inner, dir, up.as_str(), flags).is_ok() {
-                below.push(up.into_bytes());
-            }
-        }
-        drop(folder);
-        let _ = fs::unlinkat(dir, name.as_slice(), AtFlags::REMOVEDIR);
-        waiting.append(&mut below);
-    }
 }

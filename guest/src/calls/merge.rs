@@ -43,7 +43,8 @@ pub(super) fn into_tree(
                 fs::statat(&from, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW).map_err(doing)?;
             let old = match tree::look(&world.tree, &path, Links::Refuse) {
                 Err(Errno::NOENT) => {
-                    journal.place(from.as_fd(), &name, &path).map_err(doing)?;
+                    let staged = journal.lift(from.as_fd(), &name).map_err(doing)?;
+                    journal.place(&staged, &path).map_err(doing)?;
                     continue;
                 }
                 done => done.map_err(doing)?,
@@ -51,9 +52,8 @@ pub(super) fn into_tree(
             match (tree::kind(&new), tree::kind(&old)) {
                 (Kind::Directory, Kind::Directory) => waiting.push(inner),
                 (Kind::File | Kind::Symlink, Kind::File | Kind::Symlink) => {
-                    journal
-                        .exchange(from.as_fd(), &name, &path)
-                        .map_err(doing)?;
+                    let staged = journal.lift(from.as_fd(), &name).map_err(doing)?;
+                    journal.exchange(&staged, &path).map_err(doing)?;
                 }
                 (Kind::Directory | Kind::File | Kind::Symlink | Kind::Other, _) => {
                     let message = "unpack: what is there is of another kind";

@@ -34,6 +34,21 @@ const MAX_EXTENDED: u64 = 64 << 10;
 pub(super) fn unpack(world: &World, port: &Port, op: &TarIn) -> Result<Reply, Failure> {
     let to = tree::clean(&op.to)?;
     let mut journal = Journal::new(world).map_err(|errno| kernel(errno, "unpack", &to))?;
+    match unpack_into(world, port, &mut journal, &to) {
+        Ok(records) => match journal.keep() {
+            Ok(()) => Ok(Reply::Records(records)),
+            Err((journal, errno)) => Err(journal.take_back(kernel(errno, "unpack", &to))),
+        },
+        Err(failure) => Err(journal.take_back(failure)),
+    }
+}
+
+fn unpack_into(
+    world: &World,
+    port: &Port,
+    journal: &mut Journal<'_>,
+    to: &[u8],
+) -> Result<Records, Failure> {
     let made = fs::mkdirat(journal.corner(), "x", Mode::RWXU).and_then(|()| {
         tree::open(
             journal.corner(),
@@ -42,7 +57,7 @@ pub(super) fn unpack(world: &World, port: &Port, op: &TarIn) -> Result<Reply, Fa
             Links::Refuse,
         )
     });
-    let root = made.map_err(|errno| kernel(errno, "unpack", &to))?;
+    let root = made.map_err(|errno| kernel(errno, "unpack", to))?;
     let mut unpacker = Unpacker {
         world,
         port,
@@ -54,15 +69,14 @@ pub(super) fn unpack(world: &World, port: &Port, op: &TarIn) -> Result<Reply, Fa
         left_out: LeftOut::default(),
     };
     unpacker.all()?;
-    merge::into_tree(&mut journal, world, port, &unpacker.root, &to)?;
-    journal.keep();
+    merge::into_tree(journal, world, port, &unpacker.root, to)?;
     let Unpacker {
         records, left_out, ..
     } = unpacker;
-    Ok(Reply::Records(Records {
+    Ok(Records {
         left_out: left_out.paths,
         ..records
-    }))
+    })
 }
 
 fn bad(what: &str, path: &[u8]) -> Failure {

@@ -9,7 +9,7 @@
 //! A failure, a cancel or the end of the channel at any point before the last rename leaves the old tree.
 
 use super::World;
-use super::journal::Journal;
+use super::journal::{self, Journal, point};
 use crate::serve::port::Port;
 use crate::serve::streams::{Input, Stoppable};
 use crate::tree::{self, Links, failure, hex, kernel, refusal};
@@ -55,6 +55,26 @@ struct Found {
 /// # Errors
 /// Where it does not apply; then the tree is as before.
 pub(super) fn files(world: &World, port: &Port, op: FilesWrite) -> Result<Reply, Failure> {
+    let unchanged = |failure: Failure| Failure {
+        message: format!("{}; {}", failure.message, journal::NOTHING_CHANGED),
+        ..failure
+    };
+    let mut entries = looked_at(world, port, op).map_err(unchanged)?;
+    let mut journal = Journal::new(world)
+        .map_err(|errno| unchanged(kernel(errno, "prepare a write set", b"")))?;
+    match commit(world, port, &mut journal, &mut entries) {
+        Ok(written) => match journal.keep() {
+            Ok(()) => Ok(Reply::Written(written)),
+            Err((journal, errno)) => {
+                Err(journal.take_back(kernel(errno, "finish a write set", b"")))
+            }
+        },
+        Err(failure) => Err(journal.take_back(failure)),
+    }
+}
+
+/// The entries, each of them what the set was computed from.
+fn looked_at(world: &World, port: &Port, op: FilesWrite) -> Result<Vec<Entry>, Failure> {
     let mut entries = check(op)?;
     let removed: HashSet<Vec<u8>> = entries
         .iter()
@@ -66,25 +86,33 @@ pub(super) fn files(world: &World, port: &Port, op: FilesWrite) -> Result<Reply,
         let gone = is_under(&removed, &entry.path);
         preflight(world, port, entry, gone)?;
     }
-    let mut journal =
-        Journal::new(world).map_err(|errno| kernel(errno, "prepare a write set", b""))?;
-    receive(world, port, &mut journal, &mut entries)?;
+    Ok(entries)
+}
+
+/// Makes all changes, and says what came of them.
+fn commit(
+    world: &World,
+    port: &Port,
+    journal: &mut Journal<'_>,
+    entries: &mut [Entry],
+) -> Result<Vec<Written>, Failure> {
+    receive(world, port, journal, entries)?;
+    let entries = &*entries;
     // Removals first: a file may make way for a directory of the same name.
     let is_file = |entry: &&Entry| matches!(entry.action, WriteAction::File { .. });
     for entry in entries.iter().filter(|entry| !is_file(entry)) {
         port.check()?;
-        remove(port, &mut journal, entry)?;
+        remove(port, journal, entry)?;
     }
     for entry in entries.iter().filter(is_file) {
         port.check()?;
-        put(port, &mut journal, entry)?;
+        put(port, journal, entry)?;
     }
     let mut written = Vec::with_capacity(entries.len());
-    for entry in &entries {
+    for entry in entries {
         written.push(read_back(world, port, entry)?);
     }
-    journal.keep();
-    Ok(Reply::Written(written))
+    Ok(written)
 }
 
 /// What can be said without looking at the tree.
@@ -260,12 +288,10 @@ fn receive(
         let doing = |errno| kernel(errno, "write", &entry.path);
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = fs::openat(
-            journal.corner(),
-            entry.staged.as_str(),
-            flags,
-            Mode::RUSR | Mode::WUSR,
-        );
+        let file = point().and_then(|()| {
+            let mode = Mode::RUSR | Mode::WUSR;
+            fs::openat(journal.corner(), entry.staged.as_str(), flags, mode)
+        });
         let mut file = File::from(file.map_err(doing)?);
         let mut left = size;
         while left > 0 {
@@ -308,27 +334,21 @@ fn remove(port: &Port, journal: &mut Journal<'_>, entry: &Entry) -> Result<(), F
 
 fn put(port: &Port, journal: &mut Journal<'_>, entry: &Entry) -> Result<(), Failure> {
     let path = entry.path.as_slice();
-    let staged = entry.staged.as_bytes();
-    let corner = journal
-        .corner()
-        .try_clone_to_owned()
-        .map_err(|error| super::agent_failure("write", &error))?;
-    let corner = std::os::fd::AsFd::as_fd(&corner);
     if entry.found.is_none() {
         return journal
-            .place(corner, staged, path)
+            .place(&entry.staged, path)
             .map_err(|errno| match errno {
                 Errno::EXIST => conflict("something else is there", path),
                 other => kernel(other, "write", path),
             });
     }
-    let old = journal
-        .exchange(corner, staged, path)
+    journal
+        .exchange(&entry.staged, path)
         .map_err(|errno| match errno {
             Errno::NOENT => conflict("the file is gone, other", path),
             other => kernel(other, "write", path),
         })?;
-    verify(port, journal, entry, &old)
+    verify(port, journal, entry, &entry.staged)
 }
 
 /// What was taken from the tree must be what the preflight saw; it may have been changed since.

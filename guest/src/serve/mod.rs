@@ -12,7 +12,7 @@
 
 mod channel;
 mod clients;
-mod outbox;
+pub(crate) mod outbox;
 mod pool;
 pub(crate) mod port;
 mod programs;

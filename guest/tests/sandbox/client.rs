@@ -163,9 +163,13 @@ pub(crate) fn boot_in(folder: &Path) -> Boot {
 /// Starts a zygote and says what to make.
 pub(crate) fn start(boot: &Boot) -> (Child, UnixStream, UnixStream, BootReply) {
     let (zygote, mut control, link) = start_unheard(boot, |_| {});
-    let reply = hear(&mut control).expect("answers");
-    let reply = serde_json::from_slice(&reply).expect("understands");
+    let reply = reply(&mut control);
     (zygote, control, link, reply)
+}
+
+/// What became of the boot.
+pub(crate) fn reply(control: &mut UnixStream) -> BootReply {
+    serde_json::from_slice(&hear(control).expect("answers")).expect("understands")
 }
 
 /// The same without waiting for the answer; `started` is told the zygote's process.
@@ -173,11 +177,20 @@ pub(crate) fn start_unheard(
     boot: &Boot,
     started: impl FnOnce(i32),
 ) -> (Child, UnixStream, UnixStream) {
+    start_as("pyro-agent", boot, started)
+}
+
+/// The same with the agent of this name: `pyro-agent` serves the tests' vocabulary, `pyro-server` the real one.
+pub(crate) fn start_as(
+    name: &str,
+    boot: &Boot,
+    started: impl FnOnce(i32),
+) -> (Child, UnixStream, UnixStream) {
     let (mut control, theirs) = UnixStream::pair().expect("a pair");
     let (link, other) = UnixStream::pair().expect("a pair");
     let program = std::env::current_exe().expect("knows itself");
     let zygote = Command::new(program)
-        .arg0("pyro-agent")
+        .arg0(name)
         .env_clear()
         .stdin(OwnedFd::from(theirs))
         .stdout(OwnedFd::from(other))

@@ -8,6 +8,7 @@ mod client;
 mod life;
 mod probe;
 mod programs;
+mod sets;
 mod walls;
 
 use std::process::ExitCode;
@@ -17,11 +18,13 @@ type Test = (&'static str, fn());
 
 fn main() -> ExitCode {
     // Started as a zygote, with an empty environment: the same program.
-    if std::env::args_os()
-        .next()
-        .is_some_and(|name| name == "pyro-agent")
-    {
-        return match pyro_guest::sandbox::zygote::run(client::serve) {
+    let serve = match std::env::args_os().next() {
+        Some(name) if name == "pyro-agent" => Some(client::serve as fn(_) -> _),
+        Some(name) if name == "pyro-server" => Some(pyro_guest::serve::serve as fn(_) -> _),
+        Some(_) | None => None,
+    };
+    if let Some(serve) = serve {
+        return match pyro_guest::sandbox::zygote::run(serve) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         };
@@ -41,7 +44,7 @@ fn main() -> ExitCode {
     if std::env::args().any(|argument| argument == "--list") {
         return ExitCode::SUCCESS;
     }
-    let tests = [programs::TESTS, walls::TESTS, life::TESTS].concat();
+    let tests = [programs::TESTS, walls::TESTS, life::TESTS, sets::TESTS].concat();
     let mut failed = Vec::new();
     for (name, test) in tests {
         let name = format!("sandbox::{name}");
