@@ -4,7 +4,7 @@ use crate::execute::{Event, ExecuteError, Ran, execute};
 use crate::machine::{Cancel, Spare};
 use crate::plan::{Plan, Problems, plan};
 use crate::preflight::{self, Surroundings};
-use crate::request::{ParseErrors, ReferenceError, Request, RequestBuilder, resolve};
+use crate::request::{ParseErrors, ReferenceError, Request, RequestBuilder, Values, resolve};
 use crate::workspace::{StateDir, StateError};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -93,8 +93,12 @@ impl Request {
     /// # Errors
     /// Everything that is wrong with the request here, at once.
     pub fn plan(&self, options: &Options) -> Result<Plan, Error> {
-        let resolved =
-            resolve(self, &options.vars).map_err(|errors| Error::References(errors.into()))?;
+        let variables = preflight::variables(self);
+        let values = Values {
+            vars: options.vars.clone(),
+            env: Some(variables.clone()),
+        };
+        let resolved = resolve(self, &values).map_err(|errors| Error::References(errors.into()))?;
         let around = Surroundings {
             base_dir: std::path::absolute(&options.base_dir)
                 .unwrap_or_else(|_| options.base_dir.clone()),
@@ -103,7 +107,8 @@ impl Request {
                 .map(PathBuf::from)
                 .filter(|home| home.is_absolute()),
         };
-        let facts = preflight::gather(&resolved, &around);
+        let mut facts = preflight::gather(&resolved, &around);
+        facts.variables = variables;
         plan(&resolved, &facts, &options.source).map_err(Error::Plan)
     }
 }

@@ -4,7 +4,7 @@ use super::args::{Check, Global};
 use super::load::{Findings, Loaded, load};
 
 use super::terminal::Terminal;
-use crate::request::resolve;
+use crate::request::{Values, resolve};
 use crate::{Error, Exit, References};
 
 pub(super) fn check(args: &Check, global: &Global, terminal: &Terminal) -> Exit {
@@ -32,7 +32,12 @@ pub(super) fn check(args: &Check, global: &Global, terminal: &Terminal) -> Exit 
 fn check_references(args: &Check, global: &Global, terminal: &Terminal) -> Result<Loaded, Exit> {
     let show = Findings::json(args.json);
     let loaded = load(&args.source, global, show, terminal)?;
-    match resolve(&loaded.request, &loaded.options.vars) {
+    // What the host's variables hold is no matter of the document.
+    let values = Values {
+        vars: loaded.options.vars.clone(),
+        env: None,
+    };
+    match resolve(&loaded.request, &values) {
         Ok(_) => Ok(loaded),
         Err(errors) => {
             Err(loaded.refuse(&Error::References(References::from(errors)), show, terminal))

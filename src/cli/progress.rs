@@ -66,6 +66,13 @@ impl<'a> Progress<'a> {
                     live.output(bytes);
                 }
             }
+            Event::Retry { step, attempt, .. } => {
+                let times = step.retry.map_or(1, |retry| retry.times);
+                let running = self.line.running(step);
+                self.show(Some(format!(
+                    "{running}  attempt {attempt} of {times} failed"
+                )));
+            }
             Event::StepEnded { report, .. } => {
                 self.show(None);
                 self.print(&self.line.ended(report, &self.terminal));

@@ -91,6 +91,7 @@ fn pass_on(event: &Event<'_>, args: &Run, terminal: &Terminal) {
         Event::Output { .. }
         | Event::Started { .. }
         | Event::StepStarted { .. }
+        | Event::Retry { .. }
         | Event::StepEnded { .. }
         | Event::Ended { .. } => {}
     }

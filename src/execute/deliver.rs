@@ -1,11 +1,12 @@
 //! `diff` and `export`: what leaves the workspace.
 
 use super::calls::CallReader;
-use super::expect;
 use super::session::{Session, StepError};
+use super::{capture, expect};
 use crate::patch::{self, Side};
-use crate::plan::{PlannedDiff, PlannedExport};
+use crate::plan::{PlannedDiff, PlannedExport, PlannedStep};
 use crate::receipt::{RefusalReport, StepReport, Text};
+use crate::request::CaptureSource;
 use crate::workspace::{HostTarget, HostWriteError, unpack};
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use pyro_protocol::Bytes;
@@ -21,6 +22,7 @@ const MAX_SHOWN: u64 = 8 << 20;
 impl Session<'_> {
     pub(super) fn diff(
         &mut self,
+        step: &PlannedStep,
         diff: &PlannedDiff,
         report: &mut StepReport,
     ) -> Result<(), StepError> {
@@ -32,6 +34,7 @@ impl Session<'_> {
             }
         }
         report.failures = expect::text("text", &diff.text, &text, 0);
+        capture::take(step, CaptureSource::Text, &text, 0, report);
         report.text = Some(Text::from(&text[..]));
         Ok(())
     }

@@ -29,6 +29,15 @@ pub enum Event<'a> {
         /// As it came; may be cut anywhere.
         bytes: &'a [u8],
     },
+    /// An attempt of a step failed, and it will be tried again.
+    Retry {
+        /// Which.
+        step: &'a PlannedStep,
+        /// Which attempt, from 1.
+        attempt: u64,
+        /// How it failed.
+        report: &'a StepReport,
+    },
     /// A step ended, or was passed over.
     StepEnded {
         /// Which.

@@ -1,5 +1,6 @@
 //! `exec`: runs a program and keeps what it puts out.
 
+use super::capture;
 use super::event::{Event, Stream};
 use super::expect;
 use super::output::Output;
@@ -7,6 +8,7 @@ use super::session::{Session, StepError};
 use crate::machine::CallEvent;
 use crate::plan::{PlannedExec, PlannedStep};
 use crate::receipt::{ExecReport, StepReport};
+use crate::request::CaptureSource;
 use pyro_protocol::Bytes;
 use pyro_protocol::frame::STREAM_ERRORS;
 use pyro_protocol::message::{ExecEnd, ExecRun, Op, Reply};
@@ -92,6 +94,23 @@ impl Session<'_> {
                 report
                     .failures
                     .extend(expect::output(name, wanted, output, counted.dropped));
+            }
+        }
+        if !matches!(done.end, ExecEnd::NotStarted { .. } | ExecEnd::Cancelled) {
+            for (source, output, dropped) in [
+                (CaptureSource::Stdout, &mut stdout, done.stdout.dropped),
+                (CaptureSource::Stderr, &mut stderr, done.stderr.dropped),
+            ] {
+                if !capture::wants(step, source) {
+                    continue;
+                }
+                match output.all() {
+                    Ok(bytes) => capture::take(step, source, &bytes, dropped, report),
+                    Err(error) => report.failures.push(expect::failure(
+                        step.pointer.at("capture"),
+                        format!("{} could not be kept in full: {error}", source.as_str()),
+                    )),
+                }
             }
         }
         report.exec = Some(outcome);

@@ -29,7 +29,7 @@ pub(super) fn refusal_wanted(step: &PlannedStep, report: &mut StepReport) -> Ste
     }
 }
 
-fn failure(pointer: impl ToString, message: impl Into<String>) -> ExpectFailure {
+pub(super) fn failure(pointer: impl ToString, message: impl Into<String>) -> ExpectFailure {
     ExpectFailure {
         pointer: pointer.to_string(),
         message: message.into(),

@@ -1,11 +1,13 @@
 //! `write`, `patch`, `delete`, `read` and `list`: each sends at most one write set, so each happens whole or not.
 
-use super::expect;
 use super::session::{Session, StepError};
+use super::{capture, expect};
 use crate::patch::{self, Entry, Refusal, Tree};
-use crate::plan::{PlannedDelete, PlannedList, PlannedPatch, PlannedRead, PlannedWrite};
+use crate::plan::{
+    PlannedDelete, PlannedList, PlannedPatch, PlannedRead, PlannedStep, PlannedWrite,
+};
 use crate::receipt::{FileReport, HunkReport, PathVersion, RefusalReport, StepReport, Text};
-use crate::request::{Digest, Missing, PatchMatch};
+use crate::request::{CaptureSource, Digest, Missing, PatchMatch};
 use pyro_protocol::Bytes;
 use pyro_protocol::message::{Kind, Prior, Stat, WriteAction, WriteEntry, Written};
 use std::borrow::Cow;
@@ -200,6 +202,7 @@ impl Session<'_> {
 
     pub(super) fn read(
         &mut self,
+        step: &PlannedStep,
         read: &PlannedRead,
         report: &mut StepReport,
     ) -> Result<(), StepError> {
@@ -224,12 +227,14 @@ impl Session<'_> {
             report
                 .failures
                 .extend(expect::text("content", &read.content, &bytes, missing));
+            capture::take(step, CaptureSource::Content, &bytes, missing, report);
         }
         Ok(())
     }
 
     pub(super) fn list(
         &mut self,
+        step: &PlannedStep,
         list: &PlannedList,
         report: &mut StepReport,
     ) -> Result<(), StepError> {
@@ -252,6 +257,7 @@ impl Session<'_> {
             text.push(b'\n');
         }
         report.failures = expect::text("text", &list.text, &text, 0);
+        capture::take(step, CaptureSource::Text, &text, 0, report);
         report.text = Some(Text::from(&text[..]));
         Ok(())
     }

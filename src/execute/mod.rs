@@ -8,7 +8,9 @@
 //!
 //! Steps run one after the other on purpose: step 3 may read what step 2 wrote, and nobody should have to wonder.
 
+mod attempt;
 mod calls;
+mod capture;
 mod deliver;
 mod event;
 mod exec;
@@ -24,10 +26,9 @@ pub use show::summary;
 use crate::machine::{
     self, Booting, Cancel, IdRangeLock, Link, LinkError, MachineError, Namespace, Spare,
 };
-use crate::plan::{Plan, PlannedAction, PlannedEnvironment, PlannedStep};
+use crate::plan::{Plan, PlannedAction, PlannedEnvironment};
 use crate::receipt::{
-    ChangeReport, EnvironmentReport, Outcome, Receipt, RequestReport, SeedReport, StepOutcome,
-    StepReport, Text,
+    ChangeReport, EnvironmentReport, Outcome, Receipt, RequestReport, SeedReport, StepReport, Text,
 };
 use crate::workspace::{
     Baseline, KeepContents, RunDir, SeedError, StateDir, StateError, Timestamp,
@@ -243,6 +244,10 @@ impl Progress<'_> {
                 report: &report,
             });
             self.phase(&format!("step {} ended", step.label()));
+            for (name, value) in &report.captures {
+                let key = (step.number - 1, name.clone());
+                session.captured.insert(key, value.clone());
+            }
             self.steps.push(report);
         }
         if self.lost.is_none() {
@@ -295,40 +300,6 @@ impl Progress<'_> {
                 .collect(),
         });
         Ok(filled.baseline)
-    }
-
-    fn step(
-        &mut self,
-        session: &mut Session<'_>,
-        step: &PlannedStep,
-        on_event: &mut dyn FnMut(Event<'_>),
-    ) -> StepReport {
-        let clock = Instant::now();
-        let mut report = show::begin(step);
-        let result = session.run(step, &mut report, on_event);
-        report.duration_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
-        report.outcome = match result {
-            Ok(()) => expect::refusal_wanted(step, &mut report),
-            Err(StepError::Refused(refusal)) => {
-                report.refusal = Some(refusal);
-                if step.expect_fails {
-                    StepOutcome::Passed
-                } else {
-                    StepOutcome::Failed
-                }
-            }
-            Err(StepError::Cancelled) => {
-                self.cancelled = true;
-                StepOutcome::Cancelled
-            }
-            Err(StepError::Lost(error)) => {
-                self.lost = Some(chain(&Lost::Died(error)));
-                StepOutcome::Lost
-            }
-        };
-        log::debug!("step {}: {} {:?}", step.number, report.verb, report.outcome);
-        self.failed |= report.outcome == StepOutcome::Failed;
-        report
     }
 
     /// Reports the steps that were never reached.

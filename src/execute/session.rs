@@ -2,7 +2,7 @@
 
 use super::event::Event;
 use crate::machine::{CallEvent, CallId, Cancel, Link, LinkError, Wake};
-use crate::plan::{Plan, PlannedAction, PlannedStep};
+use crate::plan::{Captured, Plan, PlannedAction, PlannedStep};
 use crate::receipt::{RefusalReport, StepReport};
 use crate::workspace::{Baseline, RunDir};
 use pyro_protocol::message::{Failure, FailureCode, Op, Reply};
@@ -86,6 +86,8 @@ pub(super) struct Session<'a> {
     /// Where long outputs are kept.
     pub(super) folder: &'a Path,
     pub(super) baseline: &'a Baseline,
+    /// What steps have captured so far.
+    pub(super) captured: Captured,
     cancel: &'a Cancel,
     /// Set once the current call was told to cancel.
     cancelling: Option<Instant>,
@@ -106,6 +108,7 @@ impl<'a> Session<'a> {
             run,
             folder,
             baseline,
+            captured: Captured::new(),
             cancel,
             cancelling: None,
         }
@@ -123,9 +126,9 @@ impl<'a> Session<'a> {
             PlannedAction::Write(write) => self.write(write, report),
             PlannedAction::Patch(patch) => self.patch(patch, report),
             PlannedAction::Delete(delete) => self.delete(delete, report),
-            PlannedAction::Read(read) => self.read(read, report),
-            PlannedAction::List(list) => self.list(list, report),
-            PlannedAction::Diff(diff) => self.diff(diff, report),
+            PlannedAction::Read(read) => self.read(step, read, report),
+            PlannedAction::List(list) => self.list(step, list, report),
+            PlannedAction::Diff(diff) => self.diff(step, diff, report),
             PlannedAction::Export(export) => self.export(export, report),
             PlannedAction::Refused(refused) => Err(StepError::Refused(RefusalReport {
                 code: refused
@@ -144,6 +147,18 @@ impl<'a> Session<'a> {
                     .iter()
                     .find_map(|reason| reason.help.clone()),
             })),
+        }
+    }
+
+    /// Lets time pass between two attempts. A cancelled run stops it, and so does the end of the machine.
+    pub(super) fn pause(&mut self, time: Duration) -> Result<(), StepError> {
+        let end = Instant::now() + time;
+        loop {
+            match self.link.wait(Some(self.cancel.as_fd()), Some(end))? {
+                Wake::Event(..) => {}
+                Wake::Interrupt => return Err(StepError::Cancelled),
+                Wake::Timeout => return Ok(()),
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::plan::{PlannedAction, PlannedStep};
 use crate::receipt::{StepOutcome, StepReport};
 use crate::request::GuestPath;
+use std::collections::BTreeMap;
 
 /// A report to fill in.
 pub(super) fn begin(step: &PlannedStep) -> StepReport {
@@ -23,6 +24,8 @@ pub(super) fn begin(step: &PlannedStep) -> StepReport {
         refusal: None,
         failures: Vec::new(),
         notes: Vec::new(),
+        captures: BTreeMap::new(),
+        attempts: Vec::new(),
     }
 }
 

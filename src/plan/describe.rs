@@ -2,7 +2,7 @@
 
 use super::summary::{self, HOST_WRITE};
 use super::text::{bytes, count, escape, escape_line, grouped};
-use super::{Certainty, Enforcement, Plan, PlannedAction, PlannedStep, PlannedWorkspace};
+use super::{Certainty, Enforcement, Plan, PlannedAction, PlannedStep, PlannedWorkspace, Slot};
 
 /// How many lines of diff a step may take.
 const MAX_LINES: usize = 200;
@@ -67,15 +67,17 @@ pub fn describe(plan: &Plan, style: Style) -> String {
     }
     page.line("");
     let reach = &plan.reach;
-    page.field(
-        "reach",
-        &format!(
-            "host reads {} · host writes {} · exposed {} · network off",
-            grouped(reach.host_reads),
-            reach.host_writes.len(),
-            reach.exposed.len()
-        ),
+    let mut text = format!(
+        "host reads {} · host writes {} · exposed {} · network off",
+        grouped(reach.host_reads),
+        reach.host_writes.len(),
+        reach.exposed.len()
     );
+    if !reach.host_variables.is_empty() {
+        let names = escape(reach.host_variables.join(", "));
+        text.push_str(&format!(" · host variables {names}"));
+    }
+    page.field("reach", &text);
     page.out
 }
 
@@ -213,8 +215,11 @@ impl Page {
         let mut hidden = 0;
         match &step.action {
             PlannedAction::Write(write) => {
-                for file in &write.files {
-                    if file.diff.is_empty() {
+                for (index, file) in write.files.iter().enumerate() {
+                    if step.late.iter().any(|late| late.slot == Slot::File(index)) {
+                        let path = escape(file.path.as_bytes());
+                        self.line(&format!("      ? {path}   known only when it runs"));
+                    } else if file.diff.is_empty() {
                         let path = escape(file.path.as_bytes());
                         let size = bytes(file.bytes.len() as u64);
                         self.line(&format!("      = {path}   {size}"));

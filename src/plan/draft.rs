@@ -3,7 +3,7 @@
 use super::{Certainty, Problem, ProblemCode, text};
 use crate::preflight::{FileFact, MAX_FILE};
 use crate::request::{Content, Pointer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How much a reason weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub(super) struct Draft {
     pub(super) expect_fails: bool,
     pub(super) certainty: Certainty,
     pub(super) notes: Vec<String>,
+    /// Places of the step's texts that wait for captured values.
+    late: BTreeSet<Pointer>,
     against: Vec<(Weight, Problem)>,
 }
 
@@ -35,8 +37,20 @@ impl Draft {
             expect_fails,
             certainty,
             notes: Vec::new(),
+            late: BTreeSet::new(),
             against: Vec::new(),
         }
+    }
+
+    /// With the places of its texts that wait for captured values.
+    pub(super) fn waiting_at<'a>(mut self, late: impl Iterator<Item = &'a Pointer>) -> Self {
+        self.late.extend(late.cloned());
+        self
+    }
+
+    /// Whether the text at a place is known only when the step runs.
+    pub(super) fn is_late(&self, place: &Pointer) -> bool {
+        self.late.contains(place) || self.late.contains(&place.at(0))
     }
 
     pub(super) fn input(&mut self, problem: Problem) {

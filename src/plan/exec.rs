@@ -42,7 +42,11 @@ pub(super) fn plan(
     draft.certainty = Certainty::Unknown;
     let place = draft.pointer.clone();
     let (argv, shown) = argv(command, draft);
-    let cwd = directory(planner, cwd.as_deref(), draft);
+    let cwd = match cwd {
+        // Looked for when it is known.
+        Some(cwd) if draft.is_late(&place.at("cwd")) => Bytes::from(&**cwd),
+        Some(_) | None => directory(planner, cwd.as_deref(), draft),
+    };
     let env = environment(env, draft);
     let stdin = stdin
         .as_ref()

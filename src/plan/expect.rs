@@ -36,6 +36,10 @@ pub(super) fn text(
         checks.push((place, TextCheck::Contains(part.clone().into_bytes())));
     }
     for (place, pattern) in each(matches, &place.at("matches")) {
+        if draft.is_late(&place) {
+            checks.push((place, TextCheck::Matches(pattern.clone())));
+            continue;
+        }
         let built = regex::bytes::RegexBuilder::new(pattern)
             .size_limit(REGEX_SIZE)
             .build();
@@ -83,7 +87,12 @@ fn line_count(text: &[u8]) -> u64 {
 
 /// Refuses checks that no text can pass together.
 fn contradictions(checks: &PlannedText, draft: &mut Draft) {
-    let exact = checks.iter().find_map(|(_, check)| match check {
+    // What is known only when the step runs contradicts nothing yet.
+    let known: PlannedText = (checks.iter())
+        .filter(|(place, _)| !draft.is_late(place))
+        .cloned()
+        .collect();
+    let exact = known.iter().find_map(|(_, check)| match check {
         TextCheck::Equals(bytes) => Some((bytes.as_slice(), "equals")),
         TextCheck::Empty(true) => Some((&b""[..], "empty")),
         TextCheck::Contains(_)
@@ -92,7 +101,7 @@ fn contradictions(checks: &PlannedText, draft: &mut Draft) {
         | TextCheck::Empty(false) => None,
     });
     let Some((exact, key)) = exact else { return };
-    for (place, check) in checks {
+    for (place, check) in &known {
         let holds = match check {
             TextCheck::Equals(bytes) => bytes == exact,
             TextCheck::Contains(part) => {

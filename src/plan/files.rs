@@ -47,16 +47,27 @@ pub(super) fn write(planner: &mut Planner<'_>, write: &Write, draft: &mut Draft)
         let Some(bytes) = draft.content(&file.content, &planner.facts.from, &place) else {
             continue;
         };
+        let is_late = draft.is_late(&place);
+        if is_late {
+            draft.certainty = Certainty::Unknown;
+        }
         files.push(PlannedWriteFile {
             path: path.clone(),
-            diff: diff_of(planner.tree.lookup(path), path, &bytes, file.mode, draft),
+            diff: match is_late {
+                true => Vec::new(),
+                false => diff_of(planner.tree.lookup(path), path, &bytes, file.mode, draft),
+            },
             bytes,
             mode: file.mode,
         });
     }
     if draft.takes_effect() {
         for file in &files {
-            planner.tree.put(&file.path, file.bytes.clone(), file.mode);
+            if draft.is_late(&place.at(text_key(&file.path))) {
+                planner.tree.forget(&file.path);
+            } else {
+                planner.tree.put(&file.path, file.bytes.clone(), file.mode);
+            }
         }
     } else if !draft.expect_fails {
         write

@@ -4,8 +4,8 @@
 //! of the same files is the same plan.
 
 use super::{
-    Certainty, Enforcement, Plan, PlannedAction, PlannedExec, PlannedText, PlannedWorkspace,
-    Problem, TextCheck,
+    Certainty, Enforcement, Plan, PlannedAction, PlannedExec, PlannedRetry, PlannedStep,
+    PlannedText, PlannedWorkspace, Problem, TextCheck,
 };
 use crate::patch::{Applied, FileChange};
 use crate::preflight::{Facts, FileFact};
@@ -37,6 +37,13 @@ pub(super) fn request_digest(request: &Request, facts: &Facts) -> Digest {
             text.push_str(&format!("\n{}", json!([path, Digest::of(bytes)])));
         }
     }
+    for (name, variable) in &facts.variables {
+        let value = serde_json::to_string(variable).expect("a variable is data");
+        text.push_str(&format!(
+            "\n{}",
+            json!([name, Digest::of(value.as_bytes())])
+        ));
+    }
     Digest::of(text.as_bytes())
 }
 
@@ -56,12 +63,17 @@ fn body(plan: &Plan) -> Map<String, Value> {
                 ("expect_fails", step.expect_fails.into()),
             ]);
             out.extend(action(&step.action));
+            out.extend(values(step));
             Value::Object(out)
         })
         .collect();
     let writes: Vec<_> = (plan.reach.host_writes.iter())
         .map(|write| json!({"path": write.shown, "replaces": write.replaces}))
         .collect();
+    let mut reach = json!({"host_reads": plan.reach.host_reads, "host_writes": writes});
+    if !plan.reach.host_variables.is_empty() {
+        reach["host_variables"] = plan.reach.host_variables.clone().into();
+    }
     object([
         ("format_version", FORMAT_VERSION.into()),
         ("name", plan.name.clone().into()),
@@ -69,11 +81,32 @@ fn body(plan: &Plan) -> Map<String, Value> {
         ("request_digest", plan.request_digest.to_string().into()),
         ("workspace", workspace(&plan.workspace)),
         ("steps", steps.into()),
-        (
-            "reach",
-            json!({"host_reads": plan.reach.host_reads, "host_writes": writes}),
-        ),
+        ("reach", reach),
     ])
+}
+
+/// What a step captures, waits for and repeats; nothing where it does none of it.
+fn values(step: &PlannedStep) -> Map<String, Value> {
+    let mut out = Map::new();
+    if !step.captures.is_empty() {
+        let captures = step.captures.iter().map(|capture| {
+            let value = json!({"from": capture.source.as_str(), "regex": capture.regex});
+            (capture.name.clone(), value)
+        });
+        out.insert("capture".to_owned(), Value::Object(captures.collect()));
+    }
+    if !step.late.is_empty() {
+        let late = step
+            .late
+            .iter()
+            .map(|late| json!({"pointer": late.pointer.0, "text": late.template.to_string()}));
+        out.insert("late".to_owned(), late.collect::<Vec<_>>().into());
+    }
+    if let Some(PlannedRetry { times, every }) = &step.retry {
+        let retry = json!({"times": times, "every_ms": every.as_millis()});
+        out.insert("retry".to_owned(), retry);
+    }
+    out
 }
 
 fn object<const N: usize>(entries: [(&str, Value); N]) -> Map<String, Value> {

@@ -25,6 +25,7 @@ mod problem;
 mod summary;
 mod text;
 mod tree;
+mod values;
 mod workspace;
 
 pub use describe::{Style, describe};
@@ -38,6 +39,7 @@ pub use model::{
 pub use planner::plan;
 pub use problem::{Problem, ProblemCode, Problems};
 pub(crate) use text::is_hidden;
+pub use values::{Captured, Late, PlannedCapture, PlannedRetry, Slot, Unfilled};
 
 #[cfg(test)]
 mod tests;

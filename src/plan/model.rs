@@ -1,6 +1,6 @@
 //! The plan as types. Nothing in it is optional because nobody decided.
 
-use super::Problem;
+use super::{Late, PlannedCapture, PlannedRetry, Problem};
 use crate::patch;
 use crate::request::{
     Digest, Duration, GuestPath, Missing, Overwrite, PatchMatch, Pointer, Signal, Size, StepId,
@@ -151,6 +151,12 @@ pub struct PlannedStep {
     pub always: bool,
     /// The step must be refused.
     pub expect_fails: bool,
+    /// What it captures for later steps, by name.
+    pub captures: Vec<PlannedCapture>,
+    /// Its texts that wait for what earlier steps capture.
+    pub late: Vec<Late>,
+    /// How often it is tried; once where absent.
+    pub retry: Option<PlannedRetry>,
 }
 
 impl PlannedStep {
@@ -262,6 +268,17 @@ pub enum TextCheck {
     Empty(bool),
 }
 
+impl TextCheck {
+    /// The same check of another text; checks that have none stay as they are.
+    pub(super) fn set_text(&mut self, text: String) {
+        match self {
+            Self::Equals(bytes) | Self::Contains(bytes) => *bytes = text.into_bytes(),
+            Self::Matches(pattern) => *pattern = text,
+            Self::Lines(_) | Self::Empty(_) => {}
+        }
+    }
+}
+
 /// `write`, decided.
 #[derive(Debug, Clone)]
 pub struct PlannedWrite {
@@ -364,6 +381,8 @@ pub struct PlannedRefusal {
 pub struct Reach {
     /// Host files read (seed files and `from` files).
     pub host_reads: u64,
+    /// Host variables read, by name, in the order of the request.
+    pub host_variables: Vec<String>,
     /// Host paths written.
     pub host_writes: Vec<HostWrite>,
     /// Host paths shown inside.

@@ -34,6 +34,17 @@ pub(super) fn plan(
     let Some(bytes) = bytes else {
         return refused(Vec::new());
     };
+    if draft.is_late(&place) {
+        draft.certainty = Certainty::Unknown;
+        check_base(planner, step, draft);
+        return PlannedAction::Patch(Box::new(PlannedPatch {
+            patch: Patch { files: Vec::new() },
+            policy: *matching,
+            base: base.clone(),
+            predicted: None,
+            diff: Vec::new(),
+        }));
+    }
     let patch = match patch::parse(&bytes) {
         Ok(patch) => patch,
         Err(refusals) => {

@@ -3,8 +3,8 @@
 use super::draft::Draft;
 use super::tree::SymbolicTree;
 use super::{
-    Certainty, HostWrite, Plan, PlannedAction, PlannedStep, PlannedWorkspace, Problem, ProblemCode,
-    Problems, Reach, exec, expect, export, files, json, patching, text, workspace,
+    Certainty, HostWrite, Plan, PlannedAction, PlannedStep, Problem, ProblemCode, Problems, Reach,
+    Slot, exec, expect, export, files, json, patching, text, values, workspace,
 };
 use crate::preflight::Facts;
 use crate::request::{Action, Digest, Pointer, Request, Step, StepId};
@@ -36,20 +36,17 @@ pub fn plan(request: &Request, facts: &Facts, source: &str) -> Result<Plan, Prob
         source: source.to_owned(),
         request_digest: json::request_digest(request, facts),
         digest: Digest([0; 32]),
-        reach: reach(&workspace, seeded + facts.from.len() as u64, host_writes),
+        reach: Reach {
+            host_reads: seeded + facts.from.len() as u64,
+            host_variables: request.env.clone(),
+            host_writes,
+            exposed: workspace.expose.clone(),
+        },
         workspace,
         steps,
     };
     plan.digest = json::digest(&plan);
     Ok(plan)
-}
-
-fn reach(workspace: &PlannedWorkspace, host_reads: u64, host_writes: Vec<HostWrite>) -> Reach {
-    Reach {
-        host_reads,
-        host_writes,
-        exposed: workspace.expose.clone(),
-    }
 }
 
 /// What is known while the steps are gone through.
@@ -91,13 +88,16 @@ impl<'a> Planner<'a> {
             always,
             // The request was resolved before it came here.
             interpolate: _,
+            capture: _,
+            retry,
+            late,
         } = step;
         let certainty = if self.commands.is_empty() {
             Certainty::Exact
         } else {
             Certainty::Predicted
         };
-        let mut draft = Draft::new(index, expect.fails, certainty);
+        let mut draft = Draft::new(index, expect.fails, certainty).waiting_at(late.keys());
         self.check_id(id.as_ref(), &draft.pointer, index + 1);
         let draft_ref = &mut draft;
         let action = match action {
@@ -111,7 +111,12 @@ impl<'a> Planner<'a> {
             Action::Export(export) => export::plan(self, export, draft_ref),
         };
         expect::check(step, &mut draft);
-        let runs_command = matches!(step.action, Action::Exec(_));
+        let captures = values::captures(step, &mut draft);
+        let retry = values::retry(*retry, &mut draft);
+        let late = values::late(step, &action, &mut draft);
+        // What a patch does whose text nobody knows yet is as open as what a command does.
+        let runs_command = matches!(step.action, Action::Exec(_))
+            || late.iter().any(|late| late.slot == Slot::Patch);
         if expect.fails && !runs_command && !draft.is_refused() && self.commands.is_empty() {
             draft.note("nothing known here speaks against this step, yet it is expected to fail");
         }
@@ -132,6 +137,9 @@ impl<'a> Planner<'a> {
             notes: draft.notes,
             always: *always,
             expect_fails: expect.fails,
+            captures,
+            late,
+            retry,
         }
     }
 

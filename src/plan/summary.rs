@@ -17,6 +17,9 @@ pub(super) fn line(plan: &Plan, action: &PlannedAction) -> String {
         },
         PlannedAction::Write(write) => count(write.files.len() as u64, "file", "files"),
         PlannedAction::Patch(patch) => {
+            if is_open(patch) {
+                return "known only when it runs".to_owned();
+            }
             let hunks: usize = patch.patch.files.iter().map(|file| file.hunks.len()).sum();
             let place = match patch.policy {
                 PatchMatch::Unique => "",
@@ -60,6 +63,11 @@ pub(super) fn line(plan: &Plan, action: &PlannedAction) -> String {
         }
         PlannedAction::Refused(_) => "refused before anything is sent".to_owned(),
     }
+}
+
+/// A patch whose text is known only when it runs.
+fn is_open(patch: &super::PlannedPatch) -> bool {
+    patch.patch.files.is_empty()
 }
 
 /// What an export does to the host: the one thing a reviewer must not overlook.
@@ -132,6 +140,21 @@ pub(super) fn details(step: &PlannedStep) -> Vec<(&'static str, String)> {
     }
     if !expect.is_empty() {
         out.push(("expect", expect.join(" · ")));
+    }
+    for capture in &step.captures {
+        out.push((
+            "value",
+            format!(
+                "{} = {} /{}/",
+                capture.name,
+                capture.source.as_str(),
+                escape(&capture.regex)
+            ),
+        ));
+    }
+    if let Some(retry) = &step.retry {
+        let text = format!("up to {} times, {} apart", retry.times, retry.every);
+        out.push(("retry", text));
     }
     if step.always {
         out.push(("always", "runs after a failure too".to_owned()));

@@ -21,6 +21,9 @@ fn step(action: Action) -> Step {
         expect: Expect::default(),
         always: false,
         interpolate: false,
+        capture: [].into(),
+        retry: None,
+        late: [].into(),
     }
 }
 

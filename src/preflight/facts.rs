@@ -1,5 +1,6 @@
 //! What the host looks like, as plain data: whoever has these facts needs no disk to plan.
 
+use crate::request::HostVariable;
 use pyro_protocol::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,6 +15,8 @@ pub const MAX_FILE: u64 = 64 << 20;
 pub struct Facts {
     /// The host and the caller.
     pub host: HostFacts,
+    /// Host variables that the request declares.
+    pub variables: BTreeMap<String, HostVariable>,
     /// The seed directory, where the request has one.
     pub seed: Option<SeedFact>,
     /// The root file system of a `dir:` environment.

@@ -14,7 +14,8 @@ pub use facts::{
     ParentFact, SeedContent, SeedEntry, SeedFact, SeedListing, TargetFact,
 };
 
-use crate::request::{Action, Environment, Request};
+use crate::request::{Action, Environment, HostVariable, Request};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Where the caller stands.
@@ -26,6 +27,20 @@ pub struct Surroundings {
     pub state_dir: PathBuf,
     /// What `~/` stands for.
     pub home: Option<PathBuf>,
+}
+
+/// Reads the host variables that `request` declares, and no others. They are facts like all others, but needed first:
+/// paths may be made of them.
+pub fn variables(request: &Request) -> BTreeMap<String, HostVariable> {
+    let read = |name: &String| {
+        let variable = match std::env::var(name) {
+            Ok(text) => HostVariable::Text(text),
+            Err(std::env::VarError::NotPresent) => HostVariable::Unset,
+            Err(std::env::VarError::NotUnicode(_)) => HostVariable::NotText,
+        };
+        (name.clone(), variable)
+    };
+    request.env.iter().map(read).collect()
 }
 
 /// Looks at everything that `request` rests on.

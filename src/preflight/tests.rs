@@ -25,6 +25,9 @@ fn step(action: Action) -> Step {
         expect: crate::request::Expect::default(),
         always: false,
         interpolate: false,
+        capture: [].into(),
+        retry: None,
+        late: [].into(),
     }
 }
 

@@ -6,9 +6,9 @@ mod model;
 mod runs;
 
 pub use model::{
-    ChangeReport, EnvironmentReport, ExecReport, ExpectFailure, FileReport, HunkReport, Outcome,
-    OutputReport, PathVersion, Receipt, RefusalReport, RequestReport, SeedReport, StepOutcome,
-    StepReport, Text,
+    AttemptReport, ChangeReport, EnvironmentReport, ExecReport, ExpectFailure, FileReport,
+    HunkReport, Outcome, OutputReport, PathVersion, Receipt, RefusalReport, RequestReport,
+    SeedReport, StepOutcome, StepReport, Text,
 };
 pub use runs::{RunOutcome, RunReport, Runs};
 

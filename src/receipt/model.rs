@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pyro_protocol::message::{Change, FileDigest, Kind, Version};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Bytes as text: UTF-8 with U+FFFD where they are something else, and then the bytes themselves as well.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,17 @@ impl From<&[u8]> for Text {
                 base64: Some(STANDARD.encode(bytes)),
             },
         }
+    }
+}
+
+impl Text {
+    /// The exact bytes.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let exact = self
+            .base64
+            .as_ref()
+            .and_then(|text| STANDARD.decode(text).ok());
+        exact.unwrap_or_else(|| self.text.clone().into_bytes())
     }
 }
 
@@ -185,6 +197,34 @@ pub struct StepReport {
     /// For people: a patch that landed elsewhere than planned, processes left running.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// What it captured, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub captures: BTreeMap<String, String>,
+    /// The attempts before the last one, in order; everything else is about the last one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<AttemptReport>,
+}
+
+/// An attempt of a step that failed and was followed by another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptReport {
+    /// From start to end, without the wait after it.
+    pub duration_ms: u64,
+    /// Of `exec`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<ExecReport>,
+    /// Of `exec`: at most 2 KiB of each end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdout: Option<OutputReport>,
+    /// Of `exec`: at most 2 KiB of each end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stderr: Option<OutputReport>,
+    /// Why pyro refused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<RefusalReport>,
+    /// Every expectation that did not hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<ExpectFailure>,
 }
 
 /// How a program ended.
@@ -232,6 +272,26 @@ pub struct OutputReport {
     /// Where all kept bytes are, beside the receipt in the state directory, where `truncated`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
+}
+
+impl OutputReport {
+    /// Keeps at most so many bytes of each end.
+    pub(crate) fn shorten(&mut self, most: usize) {
+        let Self {
+            head,
+            tail,
+            truncated,
+            ..
+        } = self;
+        let end = tail.as_ref().unwrap_or(head).bytes();
+        let start = head.bytes();
+        if !*truncated && start.len() <= 2 * most {
+            return;
+        }
+        *truncated = true;
+        *head = Text::from(&start[..start.len().min(most)]);
+        *tail = Some(Text::from(&end[end.len().saturating_sub(most)..]));
+    }
 }
 
 /// A workspace file that a step handled.

@@ -54,6 +54,11 @@ impl RequestBuilder {
     pub fn var(self, name: &str, default: impl Into<String>) -> Self {
         self.set(&["vars", name], Node::text(default))
     }
+    /// Lets the request read one more variable of the host, as `${env.NAME}`.
+    pub fn env(mut self, name: impl Into<String>) -> Self {
+        push(&mut self.tree, &["env"], Node::text(name));
+        self
+    }
     /// The kind of machine: `auto` or `namespace`.
     pub fn machine(self, machine: impl Into<String>) -> Self {
         self.set(&["workspace", "machine"], Node::text(machine))

@@ -2,26 +2,20 @@
 //!
 //! What a text must look like is `check_text`'s part.
 
+use super::scope::Scope;
 use super::shape::{Key, Kind, Place, Shape, Verb};
 use super::suggest::did_you_mean;
 use super::table::{FAILS, REQUEST, VERBS};
 use super::tree::{Entry, Node, Span, Value};
 use super::{ErrorCode, ParseError, ParseErrors, Pointer};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 /// Everything that is wrong with `tree`, which was read from `text`.
 pub(crate) fn check(tree: &Node, text: &str) -> Vec<ParseError> {
-    let vars = tree.get("vars").map(Node::entries).unwrap_or_default();
     let mut checker = Checker {
         text,
         errors: Vec::new(),
-        vars: vars
-            .iter()
-            .map(|entry| {
-                let value = entry.node.as_text().unwrap_or_default();
-                (entry.key.clone(), value.to_owned())
-            })
-            .collect(),
+        scope: Scope::of_tree(tree),
         interpolate: false,
         ids: HashMap::new(),
         verb: None,
@@ -102,8 +96,8 @@ pub(crate) struct Checker<'a> {
     /// What the spans point into.
     pub(crate) text: &'a str,
     pub(crate) errors: Vec<ParseError>,
-    /// The defaults of the request's variables.
-    pub(crate) vars: BTreeMap<String, String>,
+    /// What references can lead to, with the defaults of the request's variables.
+    pub(crate) scope: Scope,
     /// Whether `${...}` counts in the payloads of this step.
     pub(crate) interpolate: bool,
     /// The step ids so far, and their places.

@@ -18,6 +18,7 @@ impl Checker<'_> {
             self.wrong_type("a table", node, &At { shown, ..at }, None);
             return;
         }
+        self.scope.here = Some(index);
         self.interpolate = matches!(
             node.get("interpolate").map(|node| &node.value),
             Some(Value::Flag(true))
@@ -44,6 +45,7 @@ impl Checker<'_> {
             several => self.many_verbs(several, node, &at),
         }
         self.verb = None;
+        self.scope.here = None;
     }
 
     fn no_verb(&mut self, node: &Node, at: &At) {

@@ -1,7 +1,7 @@
 //! What a text of each kind must look like.
 
 use super::check::{At, Checker, brief};
-use super::reference::substitute;
+use super::reference::{Filled, substitute};
 use super::shape::{Kind, either};
 use super::suggest::did_you_mean;
 use super::tree::Span;
@@ -21,8 +21,10 @@ impl Checker<'_> {
         // What kind of environment it is must be told without variables; its path may have some.
         let plain = kind == Kind::Environment && environment(text).is_err();
         if !plain && kind.interpolates(self.interpolate) {
-            match substitute(text, &self.vars) {
-                Ok(result) => substituted = result,
+            match substitute(text, kind, &self.scope) {
+                Ok(Filled::Text(result)) => substituted = result,
+                // Whether it fits its place is seen once its values are known.
+                Ok(Filled::Late(_) | Filled::Unread) => return,
                 Err(dangling) => {
                     for reference in dangling {
                         let span = self.narrow(&text[reference.range], span);
@@ -85,6 +87,18 @@ impl Checker<'_> {
                 .help("give each step an id of its own, or none")
         });
     }
+}
+
+/// Checks a text whose last values came in when it ran; the reason completes "the text ...".
+pub(crate) fn check_late(kind: Kind, text: &str) -> Result<(), (ErrorCode, String)> {
+    check(kind, text).map_err(|wrong| {
+        let because = match &wrong.because {
+            Some(because) if kind == Kind::Regex => format!("{because}: {}", wrong.label),
+            Some(because) => because.clone(),
+            None => format!("must be {}, not `{}`", kind.wanted(), brief(text)),
+        };
+        (wrong.code, because)
+    })
 }
 
 /// What is wrong with a text.
@@ -218,6 +232,7 @@ pub(crate) fn check(kind: Kind, text: &str) -> Result<(), Wrong> {
             false => Err(word(text, words)),
         },
         Kind::VarName => var_name(text),
+        Kind::HostVariable => host_variable(text),
         Kind::EnvName if text.is_empty() || text.contains(['=', '\0']) => {
             Err(Wrong::new(ErrorCode::BadName, "not a name")
                 .because("is not the name of an environment variable")
@@ -307,6 +322,16 @@ fn var_name(text: &str) -> Result<(), Wrong> {
     Err(Wrong::new(ErrorCode::BadName, "not a name")
         .because("is not the name of a variable")
         .help("a name is a letter, then letters, digits, `_` or `-`"))
+}
+
+fn host_variable(text: &str) -> Result<(), Wrong> {
+    let first = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if first && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        return Ok(());
+    }
+    Err(Wrong::new(ErrorCode::BadName, "not a name")
+        .because("is not the name of a host variable")
+        .help("a name is a letter or `_`, then letters, digits or `_`: `env = [\"CI\"]`"))
 }
 
 fn word(text: &str, words: &[&'static str]) -> Wrong {

@@ -2,7 +2,10 @@
 
 use super::ErrorCode;
 use super::shape::{Key, Kind, Place, Shape, either};
-use super::table::{COMMON, CONTENT, FAILS, FILE, REQUEST, TEXT_EXPECT, VERBS, WORKSPACE};
+use super::table::{
+    CAPTURE, CAPTURE_EXEC, CAPTURE_READ, CAPTURE_TEXT, COMMON, CONTENT, FAILS, FILE, REQUEST,
+    RETRY, TEXT_EXPECT, VERBS, WORKSPACE,
+};
 use std::fmt::Write as _;
 
 /// The reference of the document, in Markdown.
@@ -39,6 +42,19 @@ pub fn reference() -> String {
         page.rows(expect);
     }
     page.place("What is expected of a text", &TEXT_EXPECT);
+    page.heading("`capture`");
+    page.line("A table of NAME = what is captured. What it is taken from depends on the verb:\n");
+    for (verbs, place) in [
+        ("`exec`", &CAPTURE_EXEC),
+        ("`read`", &CAPTURE_READ),
+        ("`list` and `diff`", &CAPTURE_TEXT),
+    ] {
+        let keys = place.one_of.iter().map(|key| format!("`{key}`"));
+        page.line(&format!("- of {verbs}: {}", either(keys)));
+    }
+    page.line("\nand each of them is a table:\n");
+    page.keys(CAPTURE.keys);
+    page.place("`retry`", &RETRY);
     page.place("A file of `write`", &FILE);
     page.place("Bytes from elsewhere", &CONTENT);
     page.heading("Errors");
@@ -105,6 +121,8 @@ fn value(shape: &Shape) -> String {
         Shape::Table(place) if std::ptr::eq(*place, &TEXT_EXPECT) => {
             "[what is expected of a text](#what-is-expected-of-a-text)".to_owned()
         }
+        Shape::Table(place) if std::ptr::eq(*place, &RETRY) => "[a table](#retry)".to_owned(),
+        Shape::Map(_, Shape::Table(_)) => "[a table of values](#capture)".to_owned(),
         Shape::Expect => "a table of what the verb lists under `expect`".to_owned(),
         Shape::Number(from, i64::MAX) => format!("a whole number from {from}"),
         Shape::Number(from, to) => format!("a whole number from {from} to {to}"),

@@ -1,13 +1,15 @@
 //! Puts the values of variables into a request. Text that is data, not intention, stays as it is.
 
-use super::ErrorCode;
+use super::capture::{HostVariable, Template};
 use super::check_text;
 use super::model::{
     Action, Command, Content, Environment, Exec, Expect, Pointer, Request, Step, TextExpect,
 };
-use super::reference::substitute;
+use super::reference::{Filled, substitute};
+use super::scope::Scope;
 use super::shape::Kind;
 use super::suggest::did_you_mean;
+use super::{Capture, ErrorCode};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -36,19 +38,26 @@ impl fmt::Display for ReferenceError {
 
 impl std::error::Error for ReferenceError {}
 
-/// The request with every reference replaced, where references count. To be called once: what it returns may
-/// have text that looks like a reference.
+/// What references stand for, besides what the request says itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Values {
+    /// Values for the request's variables.
+    pub vars: BTreeMap<String, String>,
+    /// What the declared host variables hold. Without it they were not read: their references lead somewhere, but
+    /// whether a text with one fits its place is not known.
+    pub env: Option<BTreeMap<String, HostVariable>>,
+}
+
+/// The request with every reference replaced, where references count; those to captured values are kept apart in
+/// [`Step::late`]. To be called once: what it returns may have text that looks like a reference.
 ///
 /// # Errors
 /// Every override of a variable that the request does not declare, every reference that leads nowhere, and every
 /// text that no longer fits its place once the values are in.
-pub fn resolve(
-    request: &Request,
-    overrides: &BTreeMap<String, String>,
-) -> Result<Request, Vec<ReferenceError>> {
+pub fn resolve(request: &Request, values: &Values) -> Result<Request, Vec<ReferenceError>> {
     let mut resolved = request.clone();
     let mut errors = Vec::new();
-    for (name, value) in overrides {
+    for (name, value) in &values.vars {
         if let Some(default) = resolved.vars.get_mut(name) {
             default.clone_from(value);
             continue;
@@ -67,15 +76,52 @@ pub fn resolve(
             valid_here: request.vars.keys().cloned().collect(),
         });
     }
-    let vars = resolved.vars.clone();
-    let mut visit = |kind: Kind, pointer: Pointer, text: &mut String| match substitute(text, &vars)
-    {
-        Ok(new) => {
+    let mut scope = Scope::of_request(&resolved);
+    if let Some(env) = &values.env {
+        for (name, value) in &mut scope.env {
+            *value = Some(env.get(name).cloned().unwrap_or(HostVariable::Unset));
+        }
+    }
+    let mut late = BTreeMap::new();
+    visit_workspace(&mut resolved, &mut |kind, pointer, text| {
+        fill(kind, pointer, text, &scope, &mut late, &mut errors);
+    });
+    for (index, step) in resolved.steps.iter_mut().enumerate() {
+        scope.here = Some(index);
+        let mut late = BTreeMap::new();
+        visit_step(step, &Pointer::step(index), &mut |kind, pointer, text| {
+            fill(kind, pointer, text, &scope, &mut late, &mut errors);
+        });
+        step.late = late;
+    }
+    if errors.is_empty() {
+        Ok(resolved)
+    } else {
+        Err(errors)
+    }
+}
+
+/// Puts the values into one text.
+fn fill(
+    kind: Kind,
+    pointer: Pointer,
+    text: &mut String,
+    scope: &Scope,
+    late: &mut BTreeMap<Pointer, Template>,
+    errors: &mut Vec<ReferenceError>,
+) {
+    match substitute(text, kind, scope) {
+        Ok(Filled::Text(new)) => {
             if let Err(wrong) = check_text::check(kind, &new) {
                 errors.push(wrong.into_error(&shown(&pointer), &new, kind, pointer));
             }
             *text = new;
         }
+        Ok(Filled::Late(template)) => {
+            *text = template.to_string();
+            late.insert(pointer, template);
+        }
+        Ok(Filled::Unread) => {}
         Err(dangling) => errors.extend(dangling.into_iter().map(|dangling| ReferenceError {
             code: ErrorCode::BadReference,
             message: dangling.message,
@@ -84,15 +130,6 @@ pub fn resolve(
             help: Some(dangling.help),
             valid_here: dangling.valid,
         })),
-    };
-    visit_workspace(&mut resolved, &mut visit);
-    for (index, step) in resolved.steps.iter_mut().enumerate() {
-        visit_step(step, &Pointer::step(index), &mut visit);
-    }
-    if errors.is_empty() {
-        Ok(resolved)
-    } else {
-        Err(errors)
     }
 }
 
@@ -139,6 +176,9 @@ fn visit_step(step: &mut Step, at: &Pointer, visit: &mut impl Visit) {
         expect,
         always: _,
         interpolate,
+        capture,
+        retry: _,
+        late: _,
     } = step;
     let payload = interpolate.then_some(Kind::Payload);
     match action {
@@ -151,6 +191,10 @@ fn visit_step(step: &mut Step, at: &Pointer, visit: &mut impl Visit) {
         Action::Patch(patch) => visit_content(&mut patch.patch, payload, &at.at("patch"), visit),
         Action::Export(export) => visit(Kind::HostPath, at.at("to"), &mut export.to),
         Action::Delete(_) | Action::Read(_) | Action::List(_) | Action::Diff(_) => {}
+    }
+    for (name, Capture { source, regex }) in capture {
+        let place = at.at("capture").at(name).at(source.as_str()).at("regex");
+        visit(Kind::Regex, place, regex);
     }
     let Expect {
         stdout,
@@ -233,8 +277,8 @@ fn visit_expectation(expect: &mut TextExpect, at: &Pointer, visit: &mut impl Vis
 
 #[cfg(test)]
 mod tests {
-    use super::resolve;
-    use crate::request::{Syntax, emit, parse};
+    use super::{Values, resolve};
+    use crate::request::{HostVariable, Pointer, Syntax, emit, parse};
     use std::collections::BTreeMap;
 
     const DOCUMENT: &str = r#"
@@ -255,8 +299,11 @@ write."a" = "${vars.name}"
 interpolate = true
 "#;
 
-    fn over(name: &str, value: &str) -> BTreeMap<String, String> {
-        BTreeMap::from([(name.to_owned(), value.to_owned())])
+    fn over(name: &str, value: &str) -> Values {
+        Values {
+            vars: BTreeMap::from([(name.to_owned(), value.to_owned())]),
+            ..Values::default()
+        }
     }
 
     #[test]
@@ -278,6 +325,72 @@ write.a = "moon"
 interpolate = true
 "#
         );
+    }
+
+    const LATE: &str = r#"
+pyro = 1
+env = ["CI", "ODD", "GONE"]
+
+[[step]]
+id = "a"
+exec = ["true", "${env.CI}"]
+capture.n.stdout.regex = '\d+'
+
+[[step]]
+exec = ["echo", "$${step.a.n}", "<${step.a.n}>"]
+"#;
+
+    fn host(value: HostVariable) -> Values {
+        let env = [("CI".to_owned(), value)];
+        Values {
+            env: Some(env.into()),
+            ..Values::default()
+        }
+    }
+
+    #[test]
+    fn captured_values_wait_for_the_run_and_an_escape_is_none() {
+        let (request, _) = parse("a.toml", LATE.as_bytes(), Syntax::Toml).expect("a request");
+        let values = host(HostVariable::Text("yes".to_owned()));
+        let resolved = resolve(&request, &values).expect("all are known");
+        let [first, second] = &resolved.steps[..] else {
+            panic!("two steps");
+        };
+        assert!(first.late.is_empty());
+        let late: Vec<_> = second.late.iter().collect();
+        let [(place, template)] = &late[..] else {
+            panic!("one text waits: {late:?}");
+        };
+        assert_eq!(**place, Pointer::step(1).at("exec").at(2));
+        let fill = |index: usize, name: &str| (index == 0 && name == "n").then_some("7");
+        assert_eq!(template.fill(fill).as_deref(), Ok("<7>"));
+        assert!(template.fill(|_, _| None).is_err());
+        let text = emit(&resolved, Syntax::Toml);
+        assert!(
+            text.contains(r#"["echo", "${step.a.n}", "<${step.a.n}>"]"#),
+            "{text}"
+        );
+        assert!(text.contains(r#"["true", "yes"]"#), "{text}");
+    }
+
+    #[test]
+    fn host_variables_must_be_there_once_they_are_read() {
+        let (request, _) = parse("a.toml", LATE.as_bytes(), Syntax::Toml).expect("a request");
+        assert!(resolve(&request, &Values::default()).is_ok(), "not read");
+        for (value, told) in [
+            (HostVariable::Unset, "the host variable `CI` is not set"),
+            (
+                HostVariable::NotText,
+                "the host variable `CI` holds bytes that are not UTF-8",
+            ),
+            (
+                HostVariable::Text("\0".to_owned()),
+                "`exec[1]` has a NUL byte",
+            ),
+        ] {
+            let errors = resolve(&request, &host(value)).expect_err(told);
+            assert_eq!(errors[0].message, told);
+        }
     }
 
     #[test]

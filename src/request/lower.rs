@@ -6,7 +6,7 @@ use super::model::{
     Workspace, Write, WriteFile,
 };
 use super::tree::{Node, Value};
-use super::{Digest, Duration, GuestPath, Size, check_text};
+use super::{Capture, CaptureSource, Digest, Duration, GuestPath, Retry, Size, check_text};
 use base64::Engine as _;
 use std::collections::BTreeMap;
 
@@ -19,6 +19,7 @@ pub(crate) fn lower(tree: &Node) -> Request {
         name: text(tree, "name"),
         description: text(tree, "description"),
         vars: texts_by_name(tree, "vars"),
+        env: texts(tree, "env"),
         workspace: tree.get("workspace").map(workspace).unwrap_or_default(),
         steps: tree
             .get("step")
@@ -57,6 +58,25 @@ fn step(node: &Node) -> Step {
         expect: node.get("expect").map(expect).unwrap_or_default(),
         always: flag(node, "always").unwrap_or(false),
         interpolate: flag(node, "interpolate").unwrap_or(false),
+        capture: entries_of(node, "capture")
+            .map(|(name, node)| (name.to_owned(), capture(node)))
+            .collect(),
+        retry: node.get("retry").map(|retry| Retry {
+            times: number(retry, "times").expect(CHECKED),
+            every: duration(retry, "every"),
+        }),
+        late: BTreeMap::new(),
+    }
+}
+
+fn capture(node: &Node) -> Capture {
+    let (source, node) = CaptureSource::ALL
+        .into_iter()
+        .find_map(|source| Some((source, node.get(source.as_str())?)))
+        .expect(CHECKED);
+    Capture {
+        source,
+        regex: text(node, "regex").expect(CHECKED),
     }
 }
 

@@ -9,6 +9,7 @@
 //! a position. Whether the request can work on this host is the planner's question, not ours.
 
 mod builder;
+mod capture;
 mod check;
 mod check_step;
 mod check_text;
@@ -26,6 +27,7 @@ mod raise;
 mod read_json;
 mod read_toml;
 mod reference;
+mod scope;
 mod shape;
 mod step_builder;
 mod suggest;
@@ -35,11 +37,13 @@ mod units;
 mod way_out;
 
 pub use builder::RequestBuilder;
+pub use capture::{Capture, CaptureSource, HostVariable, Piece, Retry, Template};
+pub(crate) use check_text::{check_late, regex as compile};
 pub use describe::reference;
 pub use document::{Document, Location, Syntax};
 pub use emit::{canonical_json, emit};
 pub use error::{ErrorCode, ParseError, ParseErrors};
-pub use interpolate::{ReferenceError, resolve};
+pub use interpolate::{ReferenceError, Values, resolve};
 pub use model::{
     Action, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, List, MachineChoice,
     Missing, Overwrite, PatchMatch, PatchStep, Pointer, Read, Request, Signal, Step, StepId,
@@ -47,6 +51,7 @@ pub use model::{
 };
 pub use path::{GuestPath, GuestPathError};
 pub use reference::literal;
+pub(crate) use shape::Kind;
 pub use step_builder::StepBuilder;
 pub use tree::Span;
 pub use units::{Digest, Duration, Size};

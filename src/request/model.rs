@@ -1,6 +1,6 @@
 //! The request as types. What a person wrote, with nothing decided for them: defaults are the planner's.
 
-use super::{Digest, Duration, GuestPath, Size};
+use super::{Capture, Digest, Duration, GuestPath, Retry, Size, Template};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -52,6 +52,8 @@ pub struct Request {
     pub description: Option<String>,
     /// Defaults of `${vars.NAME}`.
     pub vars: BTreeMap<String, String>,
+    /// Host variables that `${env.NAME}` may read.
+    pub env: Vec<String>,
     /// The workspace to make.
     pub workspace: Workspace,
     /// In the order they run.
@@ -144,6 +146,13 @@ pub struct Step {
     pub always: bool,
     /// Whether `${...}` counts in the text of `write`, `patch` and `stdin` as well.
     pub interpolate: bool,
+    /// Values for later steps, by name.
+    pub capture: BTreeMap<String, Capture>,
+    /// How often it is tried; once by default.
+    pub retry: Option<Retry>,
+    /// Texts of the step that wait for captured values, by their place in the document. Nothing of it is written:
+    /// `resolve` finds them.
+    pub late: BTreeMap<Pointer, Template>,
 }
 
 /// A verb with its value and siblings.

@@ -5,6 +5,7 @@ use super::model::{
     PatchMatch, Request, Step, TextExpect, Workspace, WriteFile,
 };
 use super::tree::{Entry, Node, Value};
+use super::{Capture, Retry};
 use base64::Engine as _;
 use std::fmt::Display;
 
@@ -66,6 +67,7 @@ pub(crate) fn raise(request: &Request) -> Node {
         name,
         description,
         vars,
+        env,
         workspace,
         steps,
     } = request;
@@ -77,6 +79,7 @@ pub(crate) fn raise(request: &Request) -> Node {
         "vars",
         vars.iter().map(|(name, value)| (name, Node::text(value))),
     );
+    fields.list("env", env);
     fields.table("workspace", raise_workspace(workspace));
     if !steps.is_empty() {
         let steps = steps.iter().map(raise_step).collect();
@@ -120,11 +123,28 @@ fn raise_step(step: &Step) -> Node {
         expect,
         always,
         interpolate,
+        capture,
+        retry,
+        late: _,
     } = step;
     let mut fields = Fields(Vec::new());
     fields.text("id", id.as_ref());
     raise_action(action, &mut fields);
     fields.flag("interpolate", interpolate.then_some(true));
+    if let Some(Retry { times, every }) = retry {
+        let mut retry = Fields(Vec::new());
+        retry.integer("times", Some(*times));
+        retry.text("every", *every);
+        fields.table("retry", retry);
+    }
+    let captures = capture.iter().map(|(name, Capture { source, regex })| {
+        let mut place = Fields(Vec::new());
+        place.text("regex", Some(regex));
+        let mut capture = Fields(Vec::new());
+        capture.table(source.as_str(), place);
+        (name, capture.node())
+    });
+    fields.map("capture", captures);
     fields.table("expect", raise_expect(expect));
     fields.flag("always", always.then_some(true));
     fields.node()

@@ -1,11 +1,12 @@
 //! `${...}` in a text: which of them are ours, and what they stand for.
 
+use super::capture::{HostVariable, Piece, Template};
 use super::check::brief;
-use super::suggest::did_you_mean;
-use std::collections::BTreeMap;
+use super::scope::Scope;
+use super::shape::Kind;
 use std::ops::Range;
 
-/// The names that `${NAME.` may begin with and that belong to pyro. Only `vars` leads somewhere yet.
+/// The names that `${NAME.` may begin with and that belong to pyro.
 const NAMESPACES: [&str; 4] = ["vars", "env", "matrix", "step"];
 
 /// How many dangling references of one text are told.
@@ -22,15 +23,42 @@ pub(crate) struct Dangling {
     pub(crate) label: String,
     /// One thing to try.
     pub(crate) help: String,
-    /// The variables that exist.
+    /// The references that would lead somewhere.
     pub(crate) valid: Vec<String>,
 }
 
+/// A text whose references were looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Filled {
+    /// With every value in it.
+    Text(String),
+    /// With values that are known only when the request runs.
+    Late(Template),
+    /// With values that nobody has read yet: whether it fits its place is not known.
+    Unread,
+}
+
+/// What a reference stands for.
+pub(crate) enum Found<'a> {
+    /// This text.
+    Text(&'a str),
+    /// What a step will capture.
+    Captured(Piece),
+    /// It is there, and was not read yet.
+    Unread,
+}
+
+/// Why a reference stands for nothing.
+pub(crate) struct Nowhere {
+    pub(crate) message: String,
+    pub(crate) label: String,
+    pub(crate) help: String,
+}
+
 /// The text with every reference replaced by its value and every `$${` by `${`.
-pub(crate) fn substitute(
-    text: &str,
-    vars: &BTreeMap<String, String>,
-) -> Result<String, Vec<Dangling>> {
+pub(crate) fn substitute(text: &str, kind: Kind, scope: &Scope) -> Result<Filled, Vec<Dangling>> {
+    let mut pieces = Vec::new();
+    let mut unread = false;
     let mut out = String::with_capacity(text.len());
     let mut dangling = Vec::new();
     let mut rest = text;
@@ -58,12 +86,24 @@ pub(crate) fn substitute(
         let name = reference
             .strip_suffix('}')
             .and_then(|reference| reference.get(namespace.len() + 3..));
-        match name
-            .filter(|_| namespace == "vars")
-            .and_then(|name| vars.get(name))
-        {
-            Some(value) => out.push_str(value),
-            None => dangling.push(explain(reference, namespace, name, vars, at..at + end)),
+        let found = match name {
+            None => Err(Nowhere {
+                message: format!("`{}` is never closed", brief(reference)),
+                label: "no `}` in this line".to_owned(),
+                help: String::new(),
+            }),
+            Some(name) => scope.find(namespace, name, kind),
+        };
+        match found {
+            Ok(Found::Text(value)) => out.push_str(value),
+            Ok(Found::Unread) => unread = true,
+            Ok(Found::Captured(piece)) => {
+                if !out.is_empty() {
+                    pieces.push(Piece::Text(std::mem::take(&mut out)));
+                }
+                pieces.push(piece);
+            }
+            Err(nowhere) => dangling.push(explain(reference, nowhere, scope, at..at + end)),
         }
         if dangling.len() == TOLD {
             break;
@@ -71,11 +111,19 @@ pub(crate) fn substitute(
         rest = &rest[end..];
     }
     out.push_str(rest);
-    if dangling.is_empty() {
-        Ok(out)
-    } else {
-        Err(dangling)
+    if !dangling.is_empty() {
+        return Err(dangling);
     }
+    if unread {
+        return Ok(Filled::Unread);
+    }
+    if pieces.is_empty() {
+        return Ok(Filled::Text(out));
+    }
+    if !out.is_empty() {
+        pieces.push(Piece::Text(out));
+    }
+    Ok(Filled::Late(Template(pieces)))
 }
 
 /// The text that means `text` itself where references count: `${vars.A}` becomes `$${vars.A}`.
@@ -102,57 +150,67 @@ fn namespace(text: &str) -> Option<&'static str> {
     })
 }
 
-fn explain(
-    reference: &str,
-    namespace: &str,
-    name: Option<&str>,
-    vars: &BTreeMap<String, String>,
-    range: Range<usize>,
-) -> Dangling {
-    let reference = brief(reference);
-    let literal = format!("for the text itself, write `${reference}`");
-    let (message, label, help) = match name {
-        None => (
-            format!("`{reference}` is never closed"),
-            "no `}` in this line".to_owned(),
-            literal,
-        ),
-        Some(name) if namespace == "vars" => {
-            let near = did_you_mean(name, vars.keys().map(String::as_str));
-            let label = match near {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => "no such variable".to_owned(),
-            };
-            let help = format!("give it a default: `vars.{name} = \"...\"`; {literal}");
-            (format!("there is no variable `{name}`"), label, help)
-        }
-        Some(_) => (
-            format!("`{reference}` is no reference that this version knows"),
-            "unknown reference".to_owned(),
-            format!("references are `${{vars.NAME}}`; {literal}"),
-        ),
-    };
+fn explain(reference: &str, nowhere: Nowhere, scope: &Scope, range: Range<usize>) -> Dangling {
+    let literal = format!("for the text itself, write `${}`", brief(reference));
+    let Nowhere {
+        message,
+        label,
+        help,
+    } = nowhere;
     Dangling {
         range,
         message,
         label,
-        help,
-        valid: vars
-            .keys()
-            .map(|name| format!("${{vars.{name}}}"))
-            .collect(),
+        help: match help.is_empty() {
+            true => literal,
+            false => format!("{help}; {literal}"),
+        },
+        valid: scope.valid(),
+    }
+}
+
+impl HostVariable {
+    /// What a reference to it stands for.
+    pub(crate) fn found(&self, name: &str) -> Result<Found<'_>, Nowhere> {
+        let (message, help) = match self {
+            Self::Text(text) => return Ok(Found::Text(text)),
+            Self::Unset => (
+                format!("the host variable `{name}` is not set"),
+                format!("set it where pyro is started: `{name}=... pyro ...`"),
+            ),
+            Self::NotText => (
+                format!("the host variable `{name}` holds bytes that are not UTF-8"),
+                "set it to text".to_owned(),
+            ),
+        };
+        let label = "read from the host".to_owned();
+        Err(Nowhere {
+            message,
+            label,
+            help,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{literal, substitute};
+    use super::{Filled, literal, substitute};
+    use crate::request::scope::Scope;
+    use crate::request::shape::Kind;
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
+
+    fn substituted(text: &str, scope: &Scope) -> Result<String, usize> {
+        match substitute(text, Kind::Argument, scope) {
+            Ok(Filled::Text(text)) => Ok(text),
+            Ok(other @ (Filled::Late(_) | Filled::Unread)) => panic!("{other:?}"),
+            Err(dangling) => Err(dangling.len()),
+        }
+    }
 
     #[test]
     fn only_our_names_are_replaced() {
-        let vars = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
+        let mut scope = Scope::default();
+        scope.vars.insert("a".to_owned(), "1".to_owned());
         for (text, result) in [
             ("${vars.a}${vars.a}", "11"),
             ("$${vars.a}", "${vars.a}"),
@@ -160,7 +218,7 @@ mod tests {
             ("${variable} ${vars}", "${variable} ${vars}"),
             ("$$${vars.a}", "$${vars.a}"),
         ] {
-            assert_eq!(substitute(text, &vars).as_deref(), Ok(result), "{text}");
+            assert_eq!(substituted(text, &scope).as_deref(), Ok(result), "{text}");
         }
         for text in [
             "${vars.b}",
@@ -170,18 +228,14 @@ mod tests {
             "${matrix.x}",
             "${step.a.b}",
         ] {
-            assert_eq!(
-                substitute(text, &vars).map_err(|all| all.len()),
-                Err(1),
-                "{text}"
-            );
+            assert_eq!(substituted(text, &scope), Err(1), "{text}");
         }
     }
 
     proptest! {
         #[test]
-        fn a_literal_means_itself(text in "([$]|[{]|vars[.]|env[.]|[}]|é){0,12}") {
-            prop_assert_eq!(substitute(&literal(&text), &BTreeMap::new()), Ok(text));
+        fn a_literal_means_itself(text in "([$]|[{]|vars[.]|env[.]|step[.]|[}]|é){0,12}") {
+            prop_assert_eq!(substituted(&literal(&text), &Scope::default()), Ok(text));
         }
     }
 }

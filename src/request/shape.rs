@@ -115,6 +115,8 @@ pub(crate) enum Kind {
     VarName,
     /// The name of a variable of a program's environment.
     EnvName,
+    /// The name of a variable of the host that references may read.
+    HostVariable,
     /// One of these words.
     Word(&'static [&'static str]),
 }
@@ -144,6 +146,7 @@ impl Kind {
             | Self::Signal
             | Self::VarName
             | Self::EnvName
+            | Self::HostVariable
             | Self::Word(_) => false,
         }
     }
@@ -158,6 +161,7 @@ impl Kind {
             | Self::Expected
             | Self::VarName
             | Self::EnvName => "text".into(),
+            Self::HostVariable => "the name of a host variable".into(),
             Self::Regex => "a regular expression".into(),
             Self::HostPath => "a path on the host".into(),
             Self::Environment => "`\"host\"` or `\"dir:PATH\"`".into(),
@@ -182,6 +186,7 @@ impl Kind {
             Self::HostPath => "paths on the host",
             Self::Glob => "gitignore patterns",
             Self::Regex => "regular expressions",
+            Self::HostVariable => "names of host variables",
             Self::Prose
             | Self::VarValue
             | Self::Argument

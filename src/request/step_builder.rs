@@ -1,8 +1,8 @@
 //! Steps in Rust code: a verb, then what stands beside it.
 
-use super::Step;
 use super::builder::push;
 use super::tree::{Node, Value};
+use super::{CaptureSource, Step};
 use base64::Engine as _;
 
 /// A step under construction; begun by [`Step::exec`] and its like.
@@ -148,6 +148,19 @@ impl StepBuilder {
         self.flag(&["overwrite"])
     }
 
+    /// Captures a value for later steps: the first group of a regular expression, or its whole match.
+    pub fn capture(self, name: &str, source: CaptureSource, regex: impl Into<String>) -> Self {
+        self.set(
+            &["capture", name, source.as_str(), "regex"],
+            Node::text(regex),
+        )
+    }
+    /// Tries the step again while it fails: `times` in all, `every` so long, such as `200ms`.
+    pub fn retry(self, times: u32, every: impl Into<String>) -> Self {
+        let times = Node::built(Value::Integer(i64::from(times)));
+        self.set(&["retry", "times"], times)
+            .set(&["retry", "every"], Node::text(every))
+    }
     /// The exit code must be this, or one of those given so.
     pub fn expect_exit(mut self, code: i32) -> Self {
         let code = Node::built(Value::Integer(i64::from(code)));

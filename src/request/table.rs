@@ -26,6 +26,12 @@ pub(crate) static REQUEST: Place = Place {
             Map(Kind::VarName, &Text(Kind::VarValue)),
             "Variables and their defaults: `${vars.NAME}` is replaced by the value, which `--var NAME=VALUE` overrides.",
         ),
+        Key::new(
+            "env",
+            List(&Text(Kind::HostVariable)),
+            "Names of variables of the host's environment that the request may read as `${env.NAME}`; not for secrets.",
+        )
+        .default("none"),
         Key::new("workspace", Table(&WORKSPACE), "The workspace to make.")
             .default("an empty one on the host's programs"),
         Key::new("step", Steps, "The steps, in the order they run."),
@@ -164,6 +170,70 @@ pub(crate) static TEXT_EXPECT: Place = Place {
     one_of: &[],
 };
 
+/// What a value is captured by.
+pub(crate) static CAPTURE: Place = Place {
+    doc: "What is captured: the first match counts, nothing is trimmed.",
+    keys: &[Key::new(
+        "regex",
+        Text(Kind::Regex),
+        "The value is its first group, or the whole match where it has no group.",
+    )
+    .required()],
+    one_of: &[],
+};
+
+/// `capture.NAME` of `exec`.
+pub(crate) static CAPTURE_EXEC: Place = Place {
+    doc: "A value of an output.",
+    keys: &[
+        Key::new("stdout", Table(&CAPTURE), "From standard output."),
+        Key::new("stderr", Table(&CAPTURE), "From standard error."),
+    ],
+    one_of: &["stdout", "stderr"],
+};
+
+/// `capture.NAME` of `read`.
+pub(crate) static CAPTURE_READ: Place = Place {
+    doc: "A value of what was read.",
+    keys: &[Key::new("content", Table(&CAPTURE), "From what was read.")],
+    one_of: &["content"],
+};
+
+/// `capture.NAME` of `list` and `diff`.
+pub(crate) static CAPTURE_TEXT: Place = Place {
+    doc: "A value of the step's text.",
+    keys: &[Key::new("text", Table(&CAPTURE), "From the step's text.")],
+    one_of: &["text"],
+};
+
+const CAPTURED: &str = "Values for later steps, which use them as `${step.ID.NAME}`.";
+
+/// `retry`.
+pub(crate) static RETRY: Place = Place {
+    doc: "How often a step is tried before it counts as failed.",
+    keys: &[
+        Key::new(
+            "times",
+            Number(2, super::Retry::MOST as i64),
+            "How often at most, the first time included.",
+        )
+        .required(),
+        Key::new(
+            "every",
+            Text(Kind::Duration),
+            "How long to wait from the end of one attempt to the next; at most `10m`.",
+        )
+        .default("`1s`"),
+    ],
+    one_of: &[],
+};
+
+const RETRIED: Key = Key::new(
+    "retry",
+    Table(&RETRY),
+    "Tries the step again while it fails; only the last attempt counts.",
+);
+
 /// The verbs, in the order of the reference.
 pub(crate) static VERBS: &[Verb] = &[
     Verb {
@@ -191,6 +261,8 @@ pub(crate) static VERBS: &[Verb] = &[
                 Text(Kind::Size),
                 "How much of each output stream the receipt keeps, half from its head and half from its tail.",
             ),
+            Key::new("capture", Map(Kind::VarName, &Table(&CAPTURE_EXEC)), CAPTURED),
+            RETRIED,
         ],
         expect: &[
             Key::new("exit", OneOrMore(&Number(0, 255)), "The exit codes that are right.")
@@ -252,12 +324,18 @@ pub(crate) static VERBS: &[Verb] = &[
         key: Key::new("read", OneOrMore(&Text(Kind::GuestFile)), "Reads files into the receipt."),
         siblings: &[
             Key::new("max_bytes", Text(Kind::Size), "How much of each file is read.").default("`64KiB`"),
+            Key::new("capture", Map(Kind::VarName, &Table(&CAPTURE_READ)), CAPTURED),
+            RETRIED,
         ],
         expect: &[Key::new("content", Table(&TEXT_EXPECT), "What was read.")],
     },
     Verb {
         key: Key::new("list", Text(Kind::GuestPath), "Lists a directory."),
-        siblings: &[Key::new("recursive", Flag, "Whether to descend.").default("`false`")],
+        siblings: &[
+            Key::new("recursive", Flag, "Whether to descend.").default("`false`"),
+            Key::new("capture", Map(Kind::VarName, &Table(&CAPTURE_TEXT)), CAPTURED),
+            RETRIED,
+        ],
         expect: &[Key::new("text", Table(&TEXT_EXPECT), "The listing, one path a line.")],
     },
     Verb {
@@ -269,6 +347,8 @@ pub(crate) static VERBS: &[Verb] = &[
         siblings: &[
             Key::new("exclude", List(&Text(Kind::Glob)), "Gitignore patterns of paths to leave out.")
                 .default("none"),
+            Key::new("capture", Map(Kind::VarName, &Table(&CAPTURE_TEXT)), CAPTURED),
+            RETRIED,
         ],
         expect: &[Key::new("text", Table(&TEXT_EXPECT), "The differences, as a unified diff.")],
     },

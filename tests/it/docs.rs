@@ -6,8 +6,8 @@ use pyro::patch::RefusalCode;
 use pyro::plan::{ProblemCode, plan};
 use pyro::preflight::{Surroundings, gather};
 use pyro::receipt::Receipt;
-use pyro::request::{ErrorCode, Syntax, parse, resolve};
-use std::collections::{BTreeMap, BTreeSet};
+use pyro::request::{ErrorCode, Syntax, Values, parse, resolve};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -135,7 +135,7 @@ fn codes(text: &str, around: &Surroundings) -> Result<(), BTreeSet<String>> {
                 .map(|e| format!("error={}", e.code))
                 .collect::<BTreeSet<_>>()
         })?;
-    let request = resolve(&request, &BTreeMap::new()).map_err(|errors| {
+    let request = resolve(&request, &Values::default()).map_err(|errors| {
         errors
             .iter()
             .map(|e| format!("error={}", e.code))

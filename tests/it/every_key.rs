@@ -51,6 +51,14 @@ fn right_words_in_any_place_are_answered() {
             values.push(json!({ key: value }));
         }
     }
+    for source in ["stdout", "stderr", "content", "text"] {
+        values.push(json!({ "a": { source: { "regex": "${vars.a}(" } } }));
+        values.push(json!({ "a": { source: { "regex": "(${vars.a})" } } }));
+    }
+    for times in [1, 2, 100, 101] {
+        values.push(json!({ "times": times, "every": "2s" }));
+        values.push(json!({ "times": times }));
+    }
     let workspace = [
         "environment",
         "machine",
@@ -88,6 +96,8 @@ fn right_words_in_any_place_are_answered() {
         "exclude",
         "to",
         "overwrite",
+        "capture",
+        "retry",
     ];
     let expect = [
         "exit",
@@ -102,7 +112,7 @@ fn right_words_in_any_place_are_answered() {
     ];
     // Tables are tried where tables are right; that they are wrong elsewhere has its fixtures.
     let tables = [
-        "write", "patch", "stdin", "env", "base", "stdout", "content", "text",
+        "write", "patch", "stdin", "env", "base", "stdout", "content", "text", "capture", "retry",
     ];
     let mut read = 0;
     let mut answered = |workspace: Value, step: Value| {

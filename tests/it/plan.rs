@@ -6,15 +6,27 @@
 use pyro::plan::{Plan, ProblemCode, Problems, Style, describe, plan, to_json};
 use pyro::preflight::{Facts, HostFacts, Surroundings, gather};
 use pyro::render::{self, Finding};
-use pyro::request::{Document, Request, Syntax, parse};
-use std::collections::BTreeSet;
+use pyro::request::{Document, Request, Syntax, Values, parse, resolve};
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 fn request(path: &Path) -> (Request, Document) {
     let bytes = std::fs::read(path).expect("the fixture is readable");
+    let variables = path.with_file_name("variables.json");
+    let variables = std::fs::read(variables).map_or_else(
+        |_| BTreeMap::new(),
+        |text| serde_json::from_slice(&text).expect("`variables.json` holds host variables"),
+    );
     match parse("request.pyro.toml", &bytes, Syntax::Toml) {
-        Ok(parsed) => parsed,
+        Ok((request, document)) => {
+            let values = Values {
+                env: Some(variables),
+                ..Values::default()
+            };
+            let request = resolve(&request, &values).expect("its references lead somewhere");
+            (request, document)
+        }
         Err(errors) => {
             let told = Vec::<Finding>::from(&errors);
             let told = render::findings(errors.document(), &told, render::Style::Plain);

@@ -4,11 +4,13 @@ use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
 use pyro::request::{
-    Action, Command, Content, Delete, Diff, Digest, Duration, Environment, Exec, Expect, Export,
-    GuestPath, List, MachineChoice, Missing, Overwrite, PatchMatch, PatchStep, Read, Request,
-    Signal, Size, Step, StepId, Syntax, TextExpect, Workspace, Write, WriteFile, canonical_json,
-    emit, literal, parse,
+    Action, Capture, CaptureSource, Command, Content, Delete, Diff, Digest, Duration, Environment,
+    Exec, Expect, Export, GuestPath, List, MachineChoice, Missing, Overwrite, PatchMatch,
+    PatchStep, Read, Request, Retry, Signal, Size, Step, StepId, Syntax, TextExpect, Workspace,
+    Write, WriteFile, canonical_json, emit, literal, parse,
 };
+
+use std::collections::BTreeMap;
 
 /// Text with everything in it that a syntax may trip over.
 fn text() -> impl Strategy<Value = String> {
@@ -239,32 +241,57 @@ fn workspace() -> impl Strategy<Value = Workspace> {
         )
 }
 
+/// Where a verb's values come from; other verbs neither capture nor repeat.
+fn source(action: &Action) -> Option<CaptureSource> {
+    match action {
+        Action::Exec(_) => Some(CaptureSource::Stderr),
+        Action::Read(_) => Some(CaptureSource::Content),
+        Action::List(_) | Action::Diff(_) => Some(CaptureSource::Text),
+        Action::Write(_) | Action::Patch(_) | Action::Delete(_) | Action::Export(_) => None,
+    }
+}
+
+fn captured(action: &Action, regexes: BTreeMap<String, String>) -> BTreeMap<String, Capture> {
+    let Some(source) = source(action) else {
+        return BTreeMap::new();
+    };
+    let capture = |(name, regex)| (name, Capture { source, regex });
+    regexes.into_iter().map(capture).collect()
+}
+
 fn request() -> impl Strategy<Value = Request> {
     let action = prop_oneof![exec(), plain(), shown()];
-    let step = (any::<bool>(), action, any::<bool>());
+    let retry = (2..=Retry::MOST, of(duration()));
+    let retry = of(retry.prop_map(|(times, every)| Retry { times, every }));
+    let capture = "(\\([a-z]\\+\\)|[a-z]{1,3}|'|\")";
+    let capture = btree_map("[A-Za-z_][A-Za-z0-9_-]{0,5}", capture, 0..3);
+    let step = (any::<bool>(), action, any::<bool>(), retry, capture);
     (
         of(text()),
         of(text()),
         btree_map("[A-Za-z_][A-Za-z0-9_-]{0,5}", text(), 0..3),
+        vec("[A-Za-z_][A-Za-z0-9_]{0,5}", 0..3),
         workspace(),
         vec(step, 0..5),
     )
-        .prop_map(|(name, description, vars, workspace, steps)| {
-            let steps =
-                steps
-                    .into_iter()
-                    .enumerate()
-                    .map(|(index, (named, (action, expect), always))| Step {
-                        id: named.then(|| StepId::parse(&format!("step-{index}")).expect("an id")),
-                        action,
-                        expect,
-                        always,
-                        interpolate: false,
-                    });
+        .prop_map(|(name, description, vars, env, workspace, steps)| {
+            let steps = steps.into_iter().enumerate().map(
+                |(index, (named, (action, expect), always, retry, capture))| Step {
+                    id: named.then(|| StepId::parse(&format!("step-{index}")).expect("an id")),
+                    expect,
+                    always,
+                    interpolate: false,
+                    capture: captured(&action, capture),
+                    retry: retry.filter(|_| source(&action).is_some()),
+                    late: BTreeMap::new(),
+                    action,
+                },
+            );
             Request {
                 name,
                 description,
                 vars,
+                env,
                 workspace,
                 steps: steps.collect(),
             }
