@@ -21,7 +21,12 @@ impl Session<'_> {
         match self.call(op, None) {
             Ok((Reply::Stat(stat), _)) => Ok(Some(stat)),
             Ok((reply, _)) => Err(StepError::surprise(&reply)),
-            Err(StepError::Refused(refusal)) if refusal.code == "not-found" => Ok(None),
+            // The wrong kind is that of a file in the place of a directory: below it there is nothing.
+            Err(StepError::Refused(refusal))
+                if matches!(&*refusal.code, "not-found" | "wrong-kind") =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

@@ -155,6 +155,13 @@ pub(super) fn delete(
         }
         let is_absent = match planner.tree.obstacle_above(path) {
             Some(Obstacle::FileParent(_)) => true,
+            // Nothing to delete, whatever leads there.
+            Some(_)
+                if delete.missing == Missing::Ignore
+                    && planner.tree.beyond(path) == Some(Node::Absent) =>
+            {
+                true
+            }
             Some(obstacle) => {
                 draft.tree(blocked(&obstacle, path, place.clone()));
                 false

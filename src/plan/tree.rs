@@ -236,21 +236,22 @@ impl<'a> SymbolicTree<'a> {
 
     /// Whether a path is itself a link, the links above it followed.
     pub(crate) fn is_link(&self, path: &GuestPath) -> bool {
+        matches!(self.beyond(path), Some(Node::Symlink(_)))
+    }
+
+    /// What stands at a path, the links above it followed; `None` where these lead to no place to look at.
+    pub(crate) fn beyond(&self, path: &GuestPath) -> Option<Node<'_>> {
         let (Some(parent), Some(name)) = (
             path.parent(),
             path.as_bytes().rsplit(|byte| *byte == b'/').next(),
         ) else {
-            return false;
+            return Some(Node::Directory);
         };
         match self.follow(&parent) {
-            Lead::To(parent) if parent.is_root() => matches!(self.node(name), Node::Symlink(_)),
-            Lead::To(parent) => {
-                let path = [parent.as_bytes(), name].join(&b'/');
-                matches!(self.node(&path), Node::Symlink(_))
-            }
-            Lead::Nowhere | Lead::Out(_) | Lead::Loop | Lead::FileParent(_) | Lead::Unknown => {
-                false
-            }
+            Lead::To(parent) if parent.is_root() => Some(self.node(name)),
+            Lead::To(parent) => Some(self.node(&[parent.as_bytes(), name].join(&b'/'))),
+            Lead::Nowhere | Lead::FileParent(_) => Some(Node::Absent),
+            Lead::Out(_) | Lead::Loop | Lead::Unknown => None,
         }
     }
 
@@ -327,7 +328,8 @@ fn seed_node<'t>(seed: &'t SeedListing, entry: &'t SeedEntry) -> Node<'t> {
                 | None => Contents::NotRead,
             },
             size: entry.size,
-            mode: entry.mode,
+            // The copy drops the others.
+            mode: entry.mode & 0o777,
         }),
         // These are left out of the workspace.
         EntryKind::Fifo | EntryKind::Socket | EntryKind::Device | EntryKind::Unknown => {

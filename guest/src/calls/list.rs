@@ -48,6 +48,9 @@ pub(super) fn tree(world: &World, port: &Port, op: &TreeList) -> Result<Reply, F
             })?;
         }
         Err(Errno::NOTDIR) => {
+            // A link that leads below a file leads nowhere.
+            tree::open(&world.tree, &path, OFlags::PATH, Links::Inside)
+                .map_err(|errno| kernel(errno, "list", &path))?;
             let (found, target) = stat::look(world, &path)?;
             put(&path, &found, target.as_deref())?;
         }
