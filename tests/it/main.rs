@@ -14,6 +14,7 @@ mod parse;
 mod patch_cases;
 mod patches;
 mod plan;
+mod planned;
 mod reference;
 mod round_trip;
 mod rules;
