@@ -22,8 +22,17 @@ pub(super) fn swept_text(swept: Swept) -> String {
         runs,
         host_files,
         stuck,
+        kept,
     } = swept;
+    let old = plural(kept, "kept workspace");
+    let over = format!("removed {old} whose time was over");
+    if runs == 0 && stuck == 0 {
+        return over;
+    }
     let mut text = format!("cleaned up after {}", plural(runs, "interrupted run"));
+    if kept > 0 {
+        let _infallible = write!(text, ", {over}");
+    }
     if host_files > 0 {
         let paths = plural(host_files, "half-written host path");
         let _infallible = write!(text, ", {paths} removed");
@@ -107,6 +116,7 @@ pub(super) fn summary(receipt: &Receipt, terminal: &Terminal) {
             file.sha256.short()
         ));
     }
+    kept(receipt, terminal);
 }
 
 /// The last line of `pyro apply`.
@@ -138,6 +148,18 @@ pub(super) fn as_expected(receipt: &Receipt) -> String {
         passed.count(),
         plural(steps.len(), "step")
     )
+}
+
+/// Where the workspace is that was kept.
+fn kept(receipt: &Receipt, terminal: &Terminal) {
+    let Some(kept) = &receipt.kept else { return };
+    if let Some(path) = &kept.path {
+        let path = visible(path);
+        terminal.print(&format!("kept  {path}  until {}\n", kept.until));
+    }
+    if let Some(failed) = &kept.failed {
+        terminal.error(&format!("the workspace is not kept: {failed}"));
+    }
 }
 
 pub(super) fn plural(many: usize, one: &str) -> String {

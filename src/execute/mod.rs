@@ -26,12 +26,13 @@ pub use show::summary;
 use crate::machine::{
     self, Booting, Cancel, IdRangeLock, Link, LinkError, MachineError, Namespace, Spare,
 };
-use crate::plan::{Plan, PlannedAction, PlannedEnvironment};
+use crate::plan::{Plan, PlannedAction, PlannedEnvironment, PlannedKeep};
 use crate::receipt::{
-    ChangeReport, EnvironmentReport, Outcome, Receipt, RequestReport, SeedReport, StepReport, Text,
+    ChangeReport, EnvironmentReport, KeptReport, Outcome, Receipt, RequestReport, SeedReport,
+    StepReport, Text,
 };
 use crate::workspace::{
-    Baseline, KeepContents, RunDir, SeedError, StateDir, StateError, Timestamp,
+    Baseline, KeepContents, KeptNote, RunDir, SeedError, StateDir, StateError, Timestamp,
 };
 use pyro_protocol::Bytes;
 use pyro_protocol::boot::{Boot, BootEnvironment, Ids};
@@ -96,9 +97,9 @@ pub fn execute(
     let started = Timestamp::now();
     let clock = Instant::now();
     let phase = |what: &str| log::debug!("{what} after {:?}", clock.elapsed());
-    let swept = state.sweep().map_err(ExecuteError::State)?;
+    let swept = state.sweep(started).map_err(ExecuteError::State)?;
     phase("swept");
-    if swept.runs > 0 {
+    if swept.runs > 0 || swept.kept > 0 {
         on_event(Event::Swept(swept));
     }
     let run = state.new_run().map_err(ExecuteError::State)?;
@@ -138,8 +139,10 @@ pub fn execute(
     // Written while the sandbox ends.
     let written = write(&receipt);
     phase("receipt written");
+    let mut ended = true;
     if let Some((machine, range)) = ending {
         if let Err(error) = machine.stop().map_err(Lost::Boot) {
+            ended = false;
             receipt.outcome = Outcome::Lost;
             receipt.lost.get_or_insert_with(|| chain(&error));
             write(&receipt)?;
@@ -147,6 +150,11 @@ pub fn execute(
         drop(range);
     }
     phase("sandbox ended");
+    if let Some(report) = keep(plan, state, &run, &receipt, ended) {
+        receipt.kept = Some(report);
+        write(&receipt)?;
+        phase("workspace kept");
+    }
     run.remove().map_err(ExecuteError::State)?;
     phase("run folder removed");
     written?;
@@ -155,6 +163,49 @@ pub fn execute(
         path: &path,
     });
     Ok(Ran { receipt, path })
+}
+
+/// Keeps the work tree where the plan says so. Only once nothing runs in it any more.
+fn keep(
+    plan: &Plan,
+    state: &StateDir,
+    run: &RunDir,
+    receipt: &Receipt,
+    ended: bool,
+) -> Option<KeptReport> {
+    let PlannedKeep { always, ttl } = plan.workspace.keep?;
+    if !always && receipt.outcome == Outcome::Passed {
+        return None;
+    }
+    let now = Timestamp::now();
+    let until = now.plus_millis(ttl.as_millis());
+    let note = KeptNote {
+        source: plan.source.clone(),
+        outcome: receipt.outcome.as_str().to_owned(),
+        kept_at_ms: now.as_millis(),
+        until_ms: until.as_millis(),
+        ..KeptNote::default()
+    };
+    let kept = if ended {
+        state.keep(run, note).map_err(|error| chain(&error))
+    } else {
+        Err("the sandbox did not end in time".to_owned())
+    };
+    let until = until.to_string();
+    Some(match kept {
+        Ok(kept) => KeptReport {
+            path: Some(kept.tree().display().to_string()),
+            until,
+            bytes: kept.note.bytes,
+            failed: None,
+        },
+        Err(failed) => KeptReport {
+            path: None,
+            until,
+            bytes: 0,
+            failed: Some(failed),
+        },
+    })
 }
 
 /// A sandbox that is being made, and the ids that are its own.
@@ -366,6 +417,7 @@ impl Progress<'_> {
                 .collect(),
             steps: self.steps,
             changes: self.changes,
+            kept: None,
         }
     }
 }

@@ -176,6 +176,17 @@ impl Page {
             let path = escape(path.as_os_str().as_encoded_bytes());
             self.field(name, &format!("{path} (read-only)"));
         }
+        if let Some(keep) = &workspace.keep {
+            let when = match keep.always {
+                true => "in any case",
+                false => "where the run does not pass",
+            };
+            let ttl = keep.ttl;
+            self.field(
+                "keep",
+                &format!("/workspace, {when}, in pyro's state directory for {ttl}"),
+            );
+        }
         for note in &workspace.notes {
             self.field("note", &escape(note));
         }

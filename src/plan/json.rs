@@ -167,7 +167,11 @@ fn workspace(workspace: &PlannedWorkspace) -> Value {
             },
         })
     });
-    json!({
+    let keep = workspace.keep.map(|keep| {
+        let when = if keep.always { "always" } else { "on-failure" };
+        json!({ "when": when, "ttl": keep.ttl.to_string() })
+    });
+    let mut out = json!({
         "environment": workspace.environment_shown,
         "machine": workspace.machine.as_str(),
         "machine_note": workspace.machine_note,
@@ -176,7 +180,11 @@ fn workspace(workspace: &PlannedWorkspace) -> Value {
         "limits": limits.collect::<Vec<_>>(),
         "hostname": workspace.hostname,
         "notes": workspace.notes,
-    })
+    });
+    if let Some(keep) = keep {
+        out["keep"] = keep;
+    }
+    out
 }
 
 pub(super) fn certainty(certainty: Certainty) -> &'static str {

@@ -32,9 +32,9 @@ pub use describe::{Style, describe};
 pub use json::to_json;
 pub use model::{
     Certainty, Enforcement, HostWrite, LeftOut, Plan, PlannedAction, PlannedDelete, PlannedDiff,
-    PlannedEnvironment, PlannedExec, PlannedExport, PlannedLimit, PlannedList, PlannedMachine,
-    PlannedPatch, PlannedRead, PlannedRefusal, PlannedSeed, PlannedStep, PlannedText,
-    PlannedWorkspace, PlannedWrite, PlannedWriteFile, Reach, TextCheck,
+    PlannedEnvironment, PlannedExec, PlannedExport, PlannedKeep, PlannedLimit, PlannedList,
+    PlannedMachine, PlannedPatch, PlannedRead, PlannedRefusal, PlannedSeed, PlannedStep,
+    PlannedText, PlannedWorkspace, PlannedWrite, PlannedWriteFile, Reach, TextCheck,
 };
 pub use planner::plan;
 pub use problem::{Problem, ProblemCode, Problems};

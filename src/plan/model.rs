@@ -50,10 +50,21 @@ pub struct PlannedWorkspace {
     pub limits: Limits,
     /// The same for people and receipts: each limit with how it is kept.
     pub limits_shown: Vec<PlannedLimit>,
+    /// Whether `/workspace` outlives the run.
+    pub keep: Option<PlannedKeep>,
     /// Of the sandbox.
     pub hostname: String,
     /// For people: what is short, unusual or assumed.
     pub notes: Vec<String>,
+}
+
+/// What happens to `/workspace` when the run is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlannedKeep {
+    /// Also where the run passed.
+    pub always: bool,
+    /// From the end of the run on; a command that comes later removes it.
+    pub ttl: Duration,
 }
 
 /// The kind of machine, decided.

@@ -1,15 +1,21 @@
 //! The workspace to make: environment, machine, seed, exposed paths, limits.
 
 use super::{
-    LeftOut, PlannedEnvironment, PlannedMachine, PlannedSeed, PlannedWorkspace, Problem,
-    ProblemCode, limits, text,
+    LeftOut, PlannedEnvironment, PlannedKeep, PlannedMachine, PlannedSeed, PlannedWorkspace,
+    Problem, ProblemCode, limits, text,
 };
 use crate::preflight::{EntryKind, EnvironmentFact, ExposeFact, Facts, SeedFact, SeedListing};
-use crate::request::{Digest, Environment, MachineChoice, Pointer, Request};
+use crate::request::{
+    Digest, Duration, Environment, Keep, MachineChoice, Pointer, Request, Workspace,
+};
 use std::path::{Path, PathBuf};
 
 /// How many unreadable paths are named.
 const NAMED: usize = 10;
+/// For how long a tree is kept.
+const DEFAULT_TTL: Duration = Duration::from_millis(86_400_000);
+/// At most: nobody looks at it after that, and the disk is everybody's.
+const LONGEST_TTL: Duration = Duration::from_millis(30 * 86_400_000);
 const HOSTNAME: &str = "pyro";
 
 pub(super) fn plan(
@@ -56,6 +62,7 @@ pub(super) fn plan(
     let (limits, limits_shown, more) = limits::decide(workspace, &facts.host, problems);
     notes.extend(more);
     PlannedWorkspace {
+        keep: keep(workspace, &place, problems, &mut notes),
         environment,
         environment_shown: workspace.environment.to_string(),
         machine: PlannedMachine::Namespace,
@@ -67,6 +74,39 @@ pub(super) fn plan(
         hostname: HOSTNAME.to_owned(),
         notes,
     }
+}
+
+/// What becomes of the work tree, once it is known how the run ended.
+fn keep(
+    workspace: &Workspace,
+    place: &Pointer,
+    problems: &mut Vec<Problem>,
+    notes: &mut Vec<String>,
+) -> Option<PlannedKeep> {
+    let ttl = workspace.ttl.unwrap_or(DEFAULT_TTL);
+    if ttl > LONGEST_TTL {
+        problems.push(
+            Problem::new(
+                ProblemCode::OutOfRange,
+                place.at("ttl"),
+                format!("a workspace is kept for {LONGEST_TTL} at most"),
+            )
+            .help(format!(
+                "give `{LONGEST_TTL}` or less; what is worth more, `export`"
+            )),
+        );
+    }
+    let always = match workspace.keep {
+        Keep::Always => true,
+        Keep::OnFailure => false,
+        Keep::Never => {
+            if workspace.ttl.is_some() {
+                notes.push("`ttl` has no effect: without `keep`, nothing is kept".to_owned());
+            }
+            return None;
+        }
+    };
+    Some(PlannedKeep { always, ttl })
 }
 
 /// The seed as it was walked, where it was.

@@ -85,6 +85,24 @@ pub struct Receipt {
     pub changes: Vec<ChangeReport>,
     /// Files written on the host, in order.
     pub host_files: Vec<HostFile>,
+    /// Of a workspace that was to be kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptReport>,
+}
+
+/// What became of a workspace that was to be kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptReport {
+    /// What was `/workspace`, on the host; absent where it could not be kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// RFC 3339, UTC: from then on a later command removes it.
+    pub until: String,
+    /// On the disk.
+    pub bytes: u64,
+    /// Why it could not be kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 /// What was asked.
@@ -135,6 +153,18 @@ pub enum Outcome {
     Cancelled,
     /// The machine or its agent died: what the steps after that would have done is unknown.
     Lost,
+}
+
+impl Outcome {
+    /// As the receipt spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Lost => "lost",
+        }
+    }
 }
 
 /// How a step ended.

@@ -85,6 +85,14 @@ impl RequestBuilder {
         let processes = Node::built(Value::Integer(i64::from(processes)));
         self.set(&["workspace", "processes"], processes)
     }
+    /// When `/workspace` is kept after the run: `never`, `on-failure` or `always`.
+    pub fn keep(self, when: impl Into<String>) -> Self {
+        self.set(&["workspace", "keep"], Node::text(when))
+    }
+    /// For how long it is kept, such as `2h`.
+    pub fn ttl(self, time: impl Into<String>) -> Self {
+        self.set(&["workspace", "ttl"], Node::text(time))
+    }
     /// Adds a step.
     pub fn step(mut self, step: StepBuilder) -> Self {
         push(&mut self.tree, &["step"], step.tree);

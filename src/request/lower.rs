@@ -1,9 +1,9 @@
 //! A checked tree into the typed request. Decides nothing: what could be wrong was told by `check`.
 
 use super::model::{
-    Action, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, List, MachineChoice,
-    Missing, Overwrite, PatchMatch, PatchStep, Read, Request, Signal, Step, StepId, TextExpect,
-    Workspace, Write, WriteFile,
+    Action, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, Keep, List,
+    MachineChoice, Missing, Overwrite, PatchMatch, PatchStep, Read, Request, Signal, Step, StepId,
+    TextExpect, Workspace, Write, WriteFile,
 };
 use super::tree::{Node, Value};
 use super::{Capture, CaptureSource, Digest, Duration, GuestPath, Retry, Size, check_text};
@@ -46,6 +46,12 @@ fn workspace(node: &Node) -> Workspace {
         memory: size(node, "memory"),
         disk: size(node, "disk"),
         processes: number(node, "processes"),
+        keep: match node.get("keep").map(string) {
+            Some("always") => Keep::Always,
+            Some("on-failure") => Keep::OnFailure,
+            Some(_) | None => Keep::Never,
+        },
+        ttl: duration(node, "ttl"),
     }
 }
 

@@ -45,9 +45,9 @@ pub use emit::{canonical_json, emit};
 pub use error::{ErrorCode, ParseError, ParseErrors};
 pub use interpolate::{ReferenceError, Values, resolve};
 pub use model::{
-    Action, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, List, MachineChoice,
-    Missing, Overwrite, PatchMatch, PatchStep, Pointer, Read, Request, Signal, Step, StepId,
-    TextExpect, Workspace, Write, WriteFile,
+    Action, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, Keep, List,
+    MachineChoice, Missing, Overwrite, PatchMatch, PatchStep, Pointer, Read, Request, Signal, Step,
+    StepId, TextExpect, Workspace, Write, WriteFile,
 };
 pub use path::{GuestPath, GuestPathError};
 pub use reference::literal;

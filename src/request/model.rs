@@ -77,6 +77,33 @@ pub struct Workspace {
     pub disk: Option<Size>,
     /// Processes and threads.
     pub processes: Option<u64>,
+    /// Whether the work tree outlives the run.
+    pub keep: Keep,
+    /// For how long, where it does.
+    pub ttl: Option<Duration>,
+}
+
+/// When a run's work tree is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Keep {
+    /// It is removed with the run.
+    #[default]
+    Never,
+    /// Where the run did not pass: it failed, was interrupted or lost its machine.
+    OnFailure,
+    /// In any case.
+    Always,
+}
+
+impl Keep {
+    /// As the document spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::OnFailure => "on-failure",
+            Self::Always => "always",
+        }
+    }
 }
 
 /// Where programs come from.

@@ -1,7 +1,7 @@
 //! The typed request back into the tree; the opposite of `lower`. Says nothing that holds anyway.
 
 use super::model::{
-    Action, Command, Content, Environment, Exec, Expect, MachineChoice, Missing, Overwrite,
+    Action, Command, Content, Environment, Exec, Expect, Keep, MachineChoice, Missing, Overwrite,
     PatchMatch, Request, Step, TextExpect, Workspace, WriteFile,
 };
 use super::tree::{Entry, Node, Value};
@@ -97,6 +97,8 @@ fn raise_workspace(workspace: &Workspace) -> Fields {
         memory,
         disk,
         processes,
+        keep,
+        ttl,
     } = workspace;
     let mut fields = Fields(Vec::new());
     let environment = Some(environment).filter(|environment| **environment != Environment::Host);
@@ -113,6 +115,14 @@ fn raise_workspace(workspace: &Workspace) -> Fields {
     fields.text("memory", *memory);
     fields.text("disk", *disk);
     fields.integer("processes", *processes);
+    fields.text(
+        "keep",
+        match keep {
+            Keep::Never => None,
+            Keep::OnFailure | Keep::Always => Some(keep.as_str()),
+        },
+    );
+    fields.text("ttl", *ttl);
     fields
 }
 

@@ -75,6 +75,18 @@ pub(crate) static WORKSPACE: Place = Place {
             "Processes and threads at the same time.",
         )
         .default("`1024`"),
+        Key::new(
+            "keep",
+            Text(Kind::Word(&["never", "on-failure", "always"])),
+            "Whether `/workspace` is kept in the state directory when the run is over, as it is then; `on-failure` keeps it where the run did not pass.",
+        )
+        .default("`never`"),
+        Key::new(
+            "ttl",
+            Text(Kind::Duration),
+            "How long it is kept, at most `30d`; a later command removes it after that.",
+        )
+        .default("`1d`"),
     ],
     one_of: &[],
 };

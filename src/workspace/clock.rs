@@ -23,6 +23,17 @@ impl Timestamp {
         Self { millis }
     }
 
+    /// Milliseconds since 1970.
+    pub const fn as_millis(self) -> u64 {
+        self.millis
+    }
+
+    /// So much later.
+    #[must_use]
+    pub const fn plus_millis(self, millis: u64) -> Self {
+        Self::from_millis(self.millis.saturating_add(millis))
+    }
+
     /// Fit for a file name, and in order: `20261122T093000.123Z`.
     pub fn compact(self) -> String {
         self.to_string().replace(['-', ':'], "")

@@ -79,7 +79,7 @@ fn ignore_missing(result: rustix::io::Result<()>) -> io::Result<()> {
 }
 
 /// Opens a directory, not following a link; gives its owner all permissions first where they are missing.
-fn open_dir(base: impl AsFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+pub(super) fn open_dir(base: impl AsFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
     const RWX: Mode = Mode::RWXU;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match openat(&base, name, flags, Mode::empty()) {

@@ -5,6 +5,7 @@
 //!  runs/ID                   locked for as long as the run lives; what is alive is known by this lock alone
 //!  runs/ID/{tree,stage,spool,system,baseline,pack}, all but the tree only where they are needed
 //!  runs/ID/host-writes       temporary files beside export targets, one path a line
+//!  kept/RUN/{kept.json,tree} work trees that outlive their run (see `kept`), made when the first one is
 //!  receipts/TIME-ID/receipt.json and long outputs
 //!  ranges/N                  id ranges in use (root only), held likewise
 //! ```
@@ -23,7 +24,7 @@ const KEEP_RECEIPTS: usize = 200;
 /// Receipts whose long outputs are kept beside them.
 const KEEP_OUTPUTS: usize = 20;
 /// Names of run folders that are being removed begin with this.
-const DEAD: &str = ".dead-";
+pub(super) const DEAD: &str = ".dead-";
 
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +63,7 @@ pub enum StateError {
     },
 }
 
-fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
+pub(super) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
     let path = path.to_owned();
     move |source| StateError::Io { what, path, source }
 }
@@ -82,6 +83,8 @@ pub struct Swept {
     pub host_files: usize,
     /// Runs of which something could not be removed; the next sweep tries again.
     pub stuck: usize,
+    /// Kept work trees whose time was over.
+    pub kept: usize,
 }
 
 impl StateDir {
@@ -129,15 +132,7 @@ impl StateDir {
         for folder in ["runs", "receipts", "ranges"] {
             let folder = path.join(folder);
             make_dir(&folder)?;
-            // Where others may write beside it, they may have put it there.
-            let found = fs::symlink_metadata(&folder).map_err(io_error("look at", &folder))?;
-            if !found.is_dir() || found.uid() != user.as_raw() {
-                let owner = found.uid();
-                return Err(StateError::NotOurs {
-                    path: folder,
-                    owner,
-                });
-            }
+            is_ours(&folder)?;
         }
         Ok(Self { path })
     }
@@ -147,7 +142,7 @@ impl StateDir {
         &self.path
     }
 
-    fn lock(&self) -> Result<File, StateError> {
+    pub(super) fn lock(&self) -> Result<File, StateError> {
         let path = self.path.join("lock");
         let file = open_lock(&path)?;
         flock(&file, FlockOperation::LockExclusive)
@@ -175,11 +170,12 @@ impl StateDir {
         })
     }
 
-    /// Removes what interrupted runs left: their folders, and half-written host files. Live runs are not touched.
+    /// Removes what interrupted runs left (their folders, and half-written host files) and kept trees whose time is
+    /// over `now`. Live runs are not touched.
     ///
     /// # Errors
     /// Where the disk refuses.
-    pub fn sweep(&self) -> Result<Swept, StateError> {
+    pub fn sweep(&self, now: Timestamp) -> Result<Swept, StateError> {
         let runs = self.path.join("runs");
         let mut swept = Swept::default();
         let mut dead = Vec::new();
@@ -215,6 +211,7 @@ impl StateDir {
                 swept.stuck += 1;
             }
         }
+        swept.kept = self.sweep_kept(now)?;
         Ok(swept)
     }
 
@@ -316,7 +313,7 @@ fn remove_run(path: &Path) -> io::Result<()> {
 }
 
 /// Gives a run's folder the name of a dead one, so that it counts as dead even if removing it is interrupted.
-fn bury(path: &Path) -> io::Result<PathBuf> {
+pub(super) fn bury(path: &Path) -> io::Result<PathBuf> {
     let name = path
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())
@@ -347,7 +344,19 @@ fn remove_host_temporaries(note: &Path) -> usize {
     removed
 }
 
-fn make_dir(path: &Path) -> Result<(), StateError> {
+/// Where others may write beside a folder, they may have put it there.
+pub(super) fn is_ours(folder: &Path) -> Result<(), StateError> {
+    let found = fs::symlink_metadata(folder).map_err(io_error("look at", folder))?;
+    if found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    Err(StateError::NotOurs {
+        path: folder.to_owned(),
+        owner: found.uid(),
+    })
+}
+
+pub(super) fn make_dir(path: &Path) -> Result<(), StateError> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -366,7 +375,7 @@ fn open_lock(path: &Path) -> Result<File, StateError> {
 }
 
 /// Opens a folder to lock it, following no link; nothing else is opened.
-fn open_folder(path: &Path) -> io::Result<File> {
+pub(super) fn open_folder(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
@@ -381,7 +390,7 @@ fn random_id() -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{StateDir, StateError, Swept};
+    use super::{StateDir, StateError, Swept, Timestamp};
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
@@ -400,17 +409,18 @@ mod tests {
         let dead_path = dead.path().to_owned();
         drop(dead);
         assert_eq!(
-            state.sweep().expect("sweeps"),
+            state.sweep(Timestamp::now()).expect("sweeps"),
             Swept {
                 runs: 1,
                 host_files: 1,
-                stuck: 0,
+                ..Swept::default()
             }
         );
         assert!(
             live.path().exists() && !dead_path.exists() && !target.exists() && innocent.exists()
         );
-        assert_eq!(state.sweep().expect("sweeps"), Swept::default());
+        let again = state.sweep(Timestamp::now()).expect("sweeps");
+        assert_eq!(again, Swept::default());
         live.remove().expect("removes");
     }
 

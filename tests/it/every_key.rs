@@ -24,6 +24,7 @@ fn right_words_in_any_place_are_answered() {
         "baseline",
         "exact",
         "ignore",
+        "on-failure",
         "(",
         "[a-z]+",
         "",
@@ -67,6 +68,8 @@ fn right_words_in_any_place_are_answered() {
         "memory",
         "disk",
         "processes",
+        "keep",
+        "ttl",
     ];
     let verbs = [
         ("exec", json!("true")),

@@ -9,6 +9,7 @@ mod docs;
 mod every_key;
 mod examples;
 mod harness;
+mod kept;
 mod layers;
 mod parse;
 mod patch_cases;

@@ -5,7 +5,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 use pyro::request::{
     Action, Capture, CaptureSource, Command, Content, Delete, Diff, Digest, Duration, Environment,
-    Exec, Expect, Export, GuestPath, List, MachineChoice, Missing, Overwrite, PatchMatch,
+    Exec, Expect, Export, GuestPath, Keep, List, MachineChoice, Missing, Overwrite, PatchMatch,
     PatchStep, Read, Request, Retry, Signal, Size, Step, StepId, Syntax, TextExpect, Workspace,
     Write, WriteFile, canonical_json, emit, literal, parse,
 };
@@ -227,9 +227,11 @@ fn workspace() -> impl Strategy<Value = Workspace> {
         of(size()),
         of(size()),
         of(1..4_194_304_u64),
+        prop_oneof![Just(Keep::Never), Just(Keep::OnFailure), Just(Keep::Always)],
+        of(duration()),
     )
         .prop_map(
-            |(environment, machine, seed, expose, memory, disk, processes)| Workspace {
+            |(environment, machine, seed, expose, memory, disk, processes, keep, ttl)| Workspace {
                 environment,
                 machine,
                 seed,
@@ -237,6 +239,8 @@ fn workspace() -> impl Strategy<Value = Workspace> {
                 memory,
                 disk,
                 processes,
+                keep,
+                ttl,
             },
         )
 }

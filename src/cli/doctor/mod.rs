@@ -8,7 +8,7 @@ use super::terminal::{Terminal, Tone};
 use crate::Exit;
 use crate::execute::chain;
 use crate::machine::{self, CallEvent, Link, MachineError, Wake};
-use crate::workspace::{KeepContents, RunDir, StateDir, fill};
+use crate::workspace::{KeepContents, RunDir, StateDir, Timestamp, fill};
 use cause::Cause;
 use host::Host;
 use pyro_protocol::Bytes;
@@ -89,13 +89,13 @@ fn examine(global: &Global, host: &Host, findings: &mut Findings) {
         Ok(state) => state,
         Err(error) => return findings.failed("state-directory", chain(&error), Cause::state()),
     };
-    let swept = state.sweep();
+    let swept = state.sweep(Timestamp::now());
     let (swept, run) = match swept.and_then(|swept| Ok((swept, state.new_run()?))) {
         Ok(made) => made,
         Err(error) => return findings.failed("state-directory", chain(&error), Cause::state()),
     };
     let mut shown = state.path().display().to_string();
-    if swept.runs > 0 {
+    if swept.runs > 0 || swept.kept > 0 {
         shown = format!("{shown} ({})", super::outcome::swept_text(swept));
     }
     findings.passed("state-directory", shown);
