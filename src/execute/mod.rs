@@ -104,7 +104,7 @@ pub fn execute(
     }
     let run = state.new_run().map_err(ExecuteError::State)?;
     log::debug!("run {} in {}", run.id(), run.path().display());
-    let booting = begin(plan, state, &run, spare);
+    let booting = begin(plan, &run, spare);
     phase("zygote told");
     // Meanwhile the sandbox is made.
     let folder = state
@@ -215,8 +215,8 @@ struct Begun {
     range: Option<IdRangeLock>,
 }
 
-fn begin(plan: &Plan, state: &StateDir, run: &RunDir, spare: Spare) -> Result<Begun, Lost> {
-    let (ids, range) = machine::ids_for_this_user(state.path()).map_err(Lost::Ids)?;
+fn begin(plan: &Plan, run: &RunDir, spare: Spare) -> Result<Begun, Lost> {
+    let (ids, range) = machine::ids_for_this_user().map_err(Lost::Ids)?;
     let booting = spare.boot(&boot(plan, run, ids)).map_err(Lost::Boot)?;
     Ok(Begun {
         booting,

@@ -3,12 +3,14 @@
 pub mod boot;
 mod cancel;
 pub mod embed;
+mod ids;
 mod link;
 pub mod namespace;
 
 pub use cancel::Cancel;
+pub use ids::{IdRangeLock, ids_for_this_user};
 pub use link::{CallEvent, CallId, Link, LinkError, Wake};
-pub use namespace::{Booting, IdRangeLock, Namespace, Spare, ids_for_this_user, start};
+pub use namespace::{Booting, Namespace, Spare, start};
 
 use pyro_protocol::boot::BootFailure;
 use std::fmt;

@@ -12,11 +12,10 @@ use super::boot;
 use super::embed;
 use pyro_protocol::boot::{Boot, BootEnvironment, BootReply, Ids, Ready};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, geteuid};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -293,71 +292,10 @@ fn prepare(boot: &Boot) -> Result<(), MachineError> {
     Ok(())
 }
 
-/// A range of ids that no other sandbox of this state directory uses while this is held.
-#[derive(Debug)]
-pub struct IdRangeLock {
-    _file: File,
-}
-
-/// Far above what distributions give to people and containers.
-const FIRST_ID: u32 = 0x7000_0000;
-/// Twice what is used, so that a range begins at a round number.
-const IDS_EACH: u32 = 0x2_0000;
-const RANGES: u32 = 2000;
-
-/// The ids for a new sandbox: of root, a free range, held until the lock is dropped; of anybody else, their own.
-///
-/// # Errors
-/// Where the state directory cannot be written, or every range is taken.
-pub fn ids_for_this_user(state_dir: &Path) -> io::Result<(Ids, Option<IdRangeLock>)> {
-    if !geteuid().is_root() {
-        return Ok((Ids::Single, None));
-    }
-    let map = fs::read_to_string("/proc/self/uid_map")?;
-    if !has_ids(&map, FIRST_ID + IDS_EACH * RANGES) {
-        return Err(io::Error::other(
-            "this root is root of a user namespace only, which has too few ids to give some away",
-        ));
-    }
-    let folder = state_dir.join("ranges");
-    fs::create_dir_all(&folder)?;
-    for slot in 0..RANGES {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let mode = Mode::RUSR | Mode::WUSR;
-        let file = rustix::fs::openat(CWD, folder.join(slot.to_string()), flags, mode)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {
-                let base = FIRST_ID + slot * IDS_EACH;
-                let lock = IdRangeLock {
-                    _file: File::from(file),
-                };
-                return Ok((Ids::Range { base }, Some(lock)));
-            }
-            Err(Errno::WOULDBLOCK) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(io::Error::other(format!(
-        "all {RANGES} ranges of ids are in use"
-    )))
-}
-
-/// Whether one line of an id map (inside, outside, count) reaches from below our first id to `end`.
-fn has_ids(map: &str, end: u32) -> bool {
-    map.lines().any(|line| {
-        let mut fields = line.split_ascii_whitespace().map(str::parse::<u64>);
-        let (Some(Ok(inside)), Some(Ok(_)), Some(Ok(count))) =
-            (fields.next(), fields.next(), fields.next())
-        else {
-            return false;
-        };
-        inside <= u64::from(FIRST_ID) && inside + count >= u64::from(end)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::{IdRangeLock, ids_for_this_user};
     use pyro_protocol::Bytes;
     use pyro_protocol::boot::{BootStep, Limits};
 
@@ -366,7 +304,7 @@ mod tests {
         for name in ["tree", "stage", "spool", "system"] {
             fs::create_dir_all(run_dir.join(name)).expect("makes a folder");
         }
-        let (ids, lock) = ids_for_this_user(folder).expect("finds ids");
+        let (ids, lock) = ids_for_this_user().expect("finds ids");
         let boot = Boot {
             run_dir: Bytes::from(run_dir.as_os_str().as_bytes()),
             environment: BootEnvironment::Host,
@@ -409,26 +347,5 @@ mod tests {
             error.to_string(),
             "make the sandbox: expose /proc/self: the sandbox has its own (step system-tree)"
         );
-    }
-
-    #[test]
-    fn two_of_roots_sandboxes_never_share_ids() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let first = ids_for_this_user(folder.path()).expect("finds ids");
-        let second = ids_for_this_user(folder.path()).expect("finds ids");
-        match (first.0, second.0) {
-            (Ids::Single, Ids::Single) => assert!(first.1.is_none()),
-            (a, b) => assert_ne!(a, b),
-        }
-        drop(first);
-    }
-
-    #[test]
-    fn a_root_without_ids_to_give_is_told_from_one_that_has_all() {
-        let end = FIRST_ID + IDS_EACH * RANGES;
-        assert!(has_ids("         0          0 4294967295\n", end));
-        assert!(!has_ids("         0       1000          1\n", end));
-        assert!(!has_ids("0 1000 1\n1 100000 65536\n", end));
-        assert!(!has_ids("", end));
     }
 }

@@ -7,7 +7,6 @@
 //!  runs/ID/host-writes       temporary files beside export targets, one path a line
 //!  kept/RUN/{kept.json,tree} work trees that outlive their run (see `kept`), made when the first one is
 //!  receipts/TIME-ID/receipt.json and long outputs
-//!  ranges/N                  id ranges in use (root only), held likewise
 //! ```
 
 use super::Timestamp;
@@ -129,7 +128,7 @@ impl StateDir {
         if found.mode() & 0o1002 == 0o0002 {
             return Err(StateError::OpenToAll { path });
         }
-        for folder in ["runs", "receipts", "ranges"] {
+        for folder in ["runs", "receipts"] {
             let folder = path.join(folder);
             make_dir(&folder)?;
             is_ours(&folder)?;

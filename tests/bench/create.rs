@@ -20,7 +20,7 @@ pub(crate) fn create(size: Size, folder: &Path) -> Result<(), Box<dyn Error>> {
         let folder = folder.join(format!("create{count}"));
         fs::create_dir(&folder)?;
         let state = StateDir::open(Some(&folder.join("state")))?;
-        let (ids, _lock) = ids_for_this_user(state.path())?;
+        let (ids, _lock) = ids_for_this_user()?;
         let mut runs = Vec::new();
         let ours = || {
             let started = Instant::now();

@@ -89,7 +89,7 @@ impl Live {
     pub(crate) fn start(folder: &Path, seed: Option<&Path>) -> Result<Self> {
         let state = StateDir::open(Some(folder))?;
         let run = state.new_run()?;
-        let (ids, lock) = machine::ids_for_this_user(state.path())?;
+        let (ids, lock) = machine::ids_for_this_user()?;
         fill(seed, &run, owner(ids), KeepContents::No)?;
         let boot = Boot {
             run_dir: Bytes::from(run.path().as_os_str().as_bytes()),

@@ -99,14 +99,14 @@ fn examine(global: &Global, host: &Host, findings: &mut Findings) {
         shown = format!("{shown} ({})", super::outcome::swept_text(swept));
     }
     findings.passed("state-directory", shown);
-    sandbox(&state, &run, host, findings);
+    sandbox(&run, host, findings);
     if let Err(error) = run.remove() {
         findings.failed("clean-up", chain(&error), Cause::state());
     }
 }
 
-fn sandbox(state: &StateDir, run: &RunDir, host: &Host, findings: &mut Findings) {
-    let (ids, _range) = match machine::ids_for_this_user(state.path()) {
+fn sandbox(run: &RunDir, host: &Host, findings: &mut Findings) {
+    let (ids, _range) = match machine::ids_for_this_user() {
         Ok(ids) => ids,
         Err(error) => return findings.failed("ids", error.to_string(), Cause::ids(host)),
     };
