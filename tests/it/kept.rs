@@ -17,6 +17,7 @@ fn world(keep: &str, exit: u8) -> World {
     world
 }
 
+// proves: W8
 #[test]
 fn a_failed_run_leaves_its_workspace_where_it_was_asked_to() {
     let world = world("on-failure", 3);
