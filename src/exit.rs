@@ -19,6 +19,8 @@ pub enum Exit {
     Failed = 4,
     /// The machine or the guest failed.
     Machine = 5,
+    /// `pyro plan --detailed-exit-code`: the plan is fine, and would change something.
+    Changes = 10,
     /// A bug in pyro.
     Bug = 70,
     /// Interrupted.
@@ -27,13 +29,14 @@ pub enum Exit {
 
 impl Exit {
     /// Every code, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Ok,
         Self::Refused,
         Self::Input,
         Self::Plan,
         Self::Failed,
         Self::Machine,
+        Self::Changes,
         Self::Bug,
         Self::Interrupted,
     ];

@@ -25,6 +25,7 @@
 //! - [`receipt`]: what happened.
 //!
 //! [`batch`] does this with several requests, one after the other.
+//! [`saved`] keeps a plan that was approved, to run exactly that one later.
 //!
 //! [`patch`] turns patch text into exact replacements, and back. [`Request::plan`] and [`plan::Plan::apply`] take
 //! [`Options`] where the shortcuts of the builder do not reach.
@@ -41,6 +42,7 @@ pub mod preflight;
 pub mod receipt;
 pub mod render;
 pub mod request;
+pub mod saved;
 pub mod workspace;
 
 pub use execute::{Event, Ran, Stream};
@@ -50,3 +52,4 @@ pub use pipeline::{Error, Options, References};
 pub use plan::Plan;
 pub use receipt::Receipt;
 pub use request::{Request, Step};
+pub use saved::SavedPlan;

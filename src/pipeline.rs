@@ -3,8 +3,9 @@
 use crate::execute::{Event, ExecuteError, Ran, execute};
 use crate::machine::{Cancel, Spare};
 use crate::plan::{Plan, Problems, plan};
-use crate::preflight::{self, Surroundings};
+use crate::preflight::{self, Facts, Surroundings};
 use crate::request::{ParseErrors, ReferenceError, Request, RequestBuilder, Values, resolve};
+use crate::saved::SavedError;
 use crate::workspace::{StateDir, StateError};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -50,6 +51,9 @@ pub enum Error {
     /// It cannot work on this host.
     #[error("plan the request")]
     Plan(#[source] Problems),
+    /// The plan is not saved, or the saved one must not run.
+    #[error(transparent)]
+    Saved(SavedError),
     /// The state directory refuses.
     #[error("open pyro's state directory")]
     State(#[source] StateError),
@@ -93,24 +97,30 @@ impl Request {
     /// # Errors
     /// Everything that is wrong with the request here, at once.
     pub fn plan(&self, options: &Options) -> Result<Plan, Error> {
-        let variables = preflight::variables(self);
-        let values = Values {
-            vars: options.vars.clone(),
-            env: Some(variables.clone()),
-        };
-        let resolved = resolve(self, &values).map_err(|errors| Error::References(errors.into()))?;
-        let around = Surroundings {
-            base_dir: std::path::absolute(&options.base_dir)
-                .unwrap_or_else(|_| options.base_dir.clone()),
-            state_dir: StateDir::place(options.state_dir.as_deref()).map_err(Error::State)?,
-            home: std::env::var_os("HOME")
-                .map(PathBuf::from)
-                .filter(|home| home.is_absolute()),
-        };
-        let mut facts = preflight::gather(&resolved, &around);
-        facts.variables = variables;
+        let (resolved, facts) = look(self, options)?;
         plan(&resolved, &facts, &options.source).map_err(Error::Plan)
     }
+}
+
+/// The request with its variables filled in, and what is there.
+pub(crate) fn look(request: &Request, options: &Options) -> Result<(Request, Facts), Error> {
+    let variables = preflight::variables(request);
+    let values = Values {
+        vars: options.vars.clone(),
+        env: Some(variables.clone()),
+    };
+    let resolved = resolve(request, &values).map_err(|errors| Error::References(errors.into()))?;
+    let around = Surroundings {
+        base_dir: std::path::absolute(&options.base_dir)
+            .unwrap_or_else(|_| options.base_dir.clone()),
+        state_dir: StateDir::place(options.state_dir.as_deref()).map_err(Error::State)?,
+        home: std::env::var_os("HOME")
+            .map(PathBuf::from)
+            .filter(|home| home.is_absolute()),
+    };
+    let mut facts = preflight::gather(&resolved, &around);
+    facts.variables = variables;
+    Ok((resolved, facts))
 }
 
 impl Plan {

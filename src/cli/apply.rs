@@ -4,6 +4,7 @@ use super::args::{Apply, Global};
 use super::load::{Findings, Loaded, Refusal, fail, read_request, refused};
 use super::outcome;
 use super::progress::Progress;
+use super::saved;
 use super::several;
 use super::terminal::Terminal;
 use crate::batch::{Batch, BatchEnd, PlannedRun, RunEnd, select};
@@ -29,24 +30,28 @@ pub(super) fn apply(
     if !can_keep(args.receipt.as_deref(), terminal) {
         return Exit::Input;
     }
-    let state = StateDir::place(global.state_dir.as_deref()).ok();
-    let paths = match select(&args.requests, state.as_deref()) {
-        Ok(paths) => paths,
-        Err(error) => {
-            fail(show, terminal, "nothing-selected", &chain(&error));
-            return Exit::Input;
-        }
+    let planned = match &args.plan {
+        None => plan_requests(args, global, show, terminal),
+        Some(path) => saved::load(path, global, show, terminal).map(|(loaded, plan)| {
+            let options = loaded.options.clone();
+            let runs = vec![PlannedRun { plan, options }];
+            (vec![loaded], Batch { runs })
+        }),
     };
-    let (loaded, batch) = match plan_all(&paths, args, global) {
+    let (loaded, batch) = match planned {
         Ok(planned) => planned,
-        Err(refusals) => return refused(&refusals, show, terminal),
+        Err(exit) => return exit,
     };
     let cancel = match cancel_on_signals() {
         Ok(cancel) => cancel,
         Err(error) => return loaded[0].refuse(&error, show, terminal),
     };
     // What is printed depends on what was asked for, not on how many files a directory happens to hold.
-    let several = args.requests.len() > 1 || args.requests[0].is_dir();
+    let several = match args.requests.as_slice() {
+        [] => false,
+        [one] => one.is_dir(),
+        _several => true,
+    };
     let mut progress = Progress::new(*terminal, &loaded, args.json, several);
     let spare = spare.unwrap_or_else(Spare::begin);
     let end = batch.apply(spare, &cancel, &mut |event| progress.event(&event));
@@ -56,6 +61,21 @@ pub(super) fn apply(
     } else {
         one_ended(&end, &loaded[0], args, terminal)
     }
+}
+
+/// The requests as they are now, planned. What is wrong has been shown where there are none.
+fn plan_requests(
+    args: &Apply,
+    global: &Global,
+    show: Findings,
+    terminal: &Terminal,
+) -> Result<(Vec<Loaded>, Batch), Exit> {
+    let state = StateDir::place(global.state_dir.as_deref()).ok();
+    let paths = select(&args.requests, state.as_deref()).map_err(|error| {
+        fail(show, terminal, "nothing-selected", &chain(&error));
+        Exit::Input
+    })?;
+    plan_all(&paths, args, global).map_err(|refusals| refused(&refusals, show, terminal))
 }
 
 /// Reads and plans everything before anything runs; all reasons against it, of all requests.

@@ -62,11 +62,14 @@ pub(super) struct Source {
 #[derive(Debug, Args)]
 pub(super) struct Apply {
     /// Requests (`.pyro.toml` or `.pyro.json`, `-` for standard input); of a directory, all below it
-    #[arg(value_name = "REQUEST", required = true)]
+    #[arg(value_name = "REQUEST", required_unless_present = "plan")]
     pub(super) requests: Vec<PathBuf>,
     /// Set a variable of the request; of several, in those that have it
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = pair)]
     pub(super) vars: Vec<(String, String)>,
+    /// Run exactly what `pyro plan --out FILE` saved, or nothing
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["requests", "vars"])]
+    pub(super) plan: Option<PathBuf>,
     /// Also write the receipt to this file; of several requests, all receipts in one document
     #[arg(long, value_name = "FILE")]
     pub(super) receipt: Option<PathBuf>,
@@ -82,6 +85,12 @@ pub(super) struct Plan {
     /// Print the plan as JSON
     #[arg(long)]
     pub(super) json: bool,
+    /// Also save the plan to this file, for `pyro apply --plan FILE`
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+    /// End with 0 only if nothing would be changed, and with 10 if something would
+    #[arg(long)]
+    pub(super) detailed_exit_code: bool,
 }
 
 #[derive(Debug, Args)]

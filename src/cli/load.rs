@@ -1,6 +1,7 @@
 //! From a request file to a request, with everything that is wrong shown on the way.
 
 use super::args::{Global, Source};
+use super::saved;
 use super::terminal::Terminal;
 use crate::execute::chain;
 use crate::plan::Plan;
@@ -18,6 +19,8 @@ pub(super) struct Loaded {
     pub(super) document: Document,
     /// What the request does not say itself.
     pub(super) options: Options,
+    /// Where it was read from, unless from standard input.
+    pub(super) file: Option<PathBuf>,
 }
 
 /// Where findings go.
@@ -94,10 +97,12 @@ pub(super) fn read_request(
         source: document.name.clone(),
         cancel: None,
     };
+    let file = (path.as_os_str() != "-").then(|| path.to_owned());
     Ok(Loaded {
         request,
         document,
         options,
+        file,
     })
 }
 
@@ -125,7 +130,15 @@ impl Loaded {
 
     /// Shows why a request comes to nothing, and says how to exit.
     pub(super) fn refuse(&self, error: &Error, show: Findings, terminal: &Terminal) -> Exit {
-        refused(&[self.refusal(error)], show, terminal)
+        match error {
+            Error::Saved(error) => saved::refused(error, show, terminal),
+            Error::Parse(_)
+            | Error::References(_)
+            | Error::Plan(_)
+            | Error::State(_)
+            | Error::Cancel(_)
+            | Error::Execute(_) => refused(&[self.refusal(error)], show, terminal),
+        }
     }
 
     /// Why a request comes to nothing.
@@ -145,6 +158,11 @@ impl Loaded {
                 let found = problems.into_iter().map(Finding::from);
                 because(found.collect(), Exit::Plan)
             }
+            Error::Saved(error) => Refusal::Failure {
+                code: error.code(),
+                message: chain(error),
+                exit: saved::exit(error),
+            },
             Error::State(_) | Error::Cancel(_) | Error::Execute(_) => Refusal::Failure {
                 code: "machine",
                 message: chain(error),

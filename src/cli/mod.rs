@@ -11,6 +11,7 @@ mod outcome;
 mod plan;
 mod progress;
 mod run;
+mod saved;
 mod several;
 mod table;
 mod terminal;

@@ -52,6 +52,7 @@ pub(super) fn run(args: &Run, spare: Option<Spare>, global: &Global, terminal: &
         request,
         document,
         options,
+        file: None,
     };
     let ran = cancel_on_signals().and_then(|cancel| {
         loaded.options.cancel = Some(cancel);

@@ -26,7 +26,7 @@ pub use show::summary;
 use crate::machine::{
     self, Booting, Cancel, IdRangeLock, Link, LinkError, MachineError, Namespace, Spare,
 };
-use crate::plan::{Plan, PlannedAction, PlannedEnvironment, PlannedKeep};
+use crate::plan::{PinnedKind, Plan, PlannedAction, PlannedEnvironment, PlannedKeep, contents};
 use crate::receipt::{
     ChangeReport, EnvironmentReport, KeptReport, Outcome, Receipt, RequestReport, SeedReport,
     StepReport, Text,
@@ -36,6 +36,8 @@ use crate::workspace::{
 };
 use pyro_protocol::Bytes;
 use pyro_protocol::boot::{Boot, BootEnvironment, Ids};
+use pyro_protocol::manifest::Entry;
+use pyro_protocol::message::Kind;
 use session::{Session, StepError};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -65,6 +67,10 @@ enum Lost {
     Ids(#[source] io::Error),
     #[error("fill the workspace")]
     Seed(#[source] SeedError),
+    #[error(
+        "fill the workspace: the seed is not the one that was planned; somebody changed it meanwhile"
+    )]
+    OtherSeed,
     #[error(transparent)]
     Boot(MachineError),
     #[error("reach the agent")]
@@ -340,6 +346,12 @@ impl Progress<'_> {
         let seed = self.plan.workspace.seed.as_ref();
         let filled = crate::workspace::fill(seed.map(|seed| &*seed.path), run, owner, keep)
             .map_err(Lost::Seed)?;
+        // A plan that was approved says what the copy must be; the seed may have changed since it was compared.
+        if let Some(wanted) = seed.and_then(|seed| seed.contents)
+            && contents(filled.baseline.entries().iter().filter_map(pinned)) != wanted
+        {
+            return Err(Lost::OtherSeed);
+        }
         self.seed = seed.map(|seed| SeedReport {
             path: seed.path.display().to_string(),
             entries: filled.entries,
@@ -420,6 +432,17 @@ impl Progress<'_> {
             kept: None,
         }
     }
+}
+
+/// An entry of the baseline as an approved plan counts it.
+fn pinned(entry: &Entry) -> Option<(&[u8], PinnedKind, [u8; 32])> {
+    let kind = match entry.kind {
+        Kind::File => PinnedKind::File(entry.mode),
+        Kind::Directory => PinnedKind::Directory(entry.mode),
+        Kind::Symlink => PinnedKind::Link,
+        Kind::Other => return None,
+    };
+    Some((&entry.path, kind, entry.sha256))
 }
 
 /// How the workspace is kept apart, in words.

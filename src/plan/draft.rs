@@ -26,6 +26,8 @@ pub(super) struct Draft {
     pub(super) notes: Vec<String>,
     /// Places of the step's texts that wait for captured values.
     late: BTreeSet<Pointer>,
+    /// The workspace is known to be already as the step would leave it.
+    pub(super) idle: bool,
     against: Vec<(Weight, Problem)>,
 }
 
@@ -38,6 +40,7 @@ impl Draft {
             certainty,
             notes: Vec::new(),
             late: BTreeSet::new(),
+            idle: false,
             against: Vec::new(),
         }
     }

@@ -19,6 +19,7 @@ const NEW_FILE: u32 = 0o644;
 pub(super) fn write(planner: &mut Planner<'_>, write: &Write, draft: &mut Draft) -> PlannedAction {
     let place = draft.pointer.at("write");
     let mut files = Vec::new();
+    draft.idle = planner.commands.is_empty();
     for (path, file) in &write.files {
         let place = place.at(text_key(path));
         if file.mode.is_some_and(|mode| mode > 0o777) {
@@ -50,7 +51,9 @@ pub(super) fn write(planner: &mut Planner<'_>, write: &Write, draft: &mut Draft)
         let is_late = draft.is_late(&place);
         if is_late {
             draft.certainty = Certainty::Unknown;
+            draft.idle = false;
         }
+        draft.idle &= is_there(planner.tree.lookup(path), &bytes, file.mode);
         files.push(PlannedWriteFile {
             path: path.clone(),
             diff: match is_late {
@@ -76,6 +79,18 @@ pub(super) fn write(planner: &mut Planner<'_>, write: &Write, draft: &mut Draft)
             .for_each(|path| planner.tree.forget(path));
     }
     PlannedAction::Write(PlannedWrite { files })
+}
+
+/// Whether a file is known to be what is to be written.
+fn is_there(old: Node<'_>, new: &[u8], mode: Option<u32>) -> bool {
+    match old {
+        Node::File(FileNode {
+            contents: Contents::Known(bytes),
+            mode: kept,
+            ..
+        }) => bytes == new && mode.is_none_or(|mode| mode == kept),
+        Node::File(_) | Node::Absent | Node::Directory | Node::Symlink(_) | Node::Unknown => false,
+    }
 }
 
 /// The expected change of one written file.
@@ -136,6 +151,7 @@ pub(super) fn delete(
     let place = draft.pointer.at("delete");
     let asked: BTreeSet<&GuestPath> = delete.paths.iter().collect();
     let mut paths = Vec::new();
+    draft.idle = planner.commands.is_empty();
     for (index, path) in delete.paths.iter().enumerate() {
         let place = place.at(index);
         if path.is_root() {
@@ -168,6 +184,7 @@ pub(super) fn delete(
             }
             None => planner.tree.lookup(path) == Node::Absent,
         };
+        draft.idle &= is_absent;
         match (is_absent, delete.missing) {
             (true, Missing::Error) => {
                 draft.tree(missing(path, place).help("take it out, or add `missing = \"ignore\"`"))

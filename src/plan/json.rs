@@ -13,6 +13,7 @@ use crate::request::{Digest, Missing, Overwrite, PatchMatch, Request};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
+use std::path::PathBuf;
 
 const FORMAT_VERSION: u32 = 1;
 
@@ -21,6 +22,11 @@ pub fn to_json(plan: &Plan) -> Value {
     let mut out = body(plan);
     out.insert("digest".to_owned(), plan.digest.to_string().into());
     out.insert("source".to_owned(), plan.source.clone().into());
+    // Said by the workspace already, and repeated here: this is where a reviewer looks.
+    if let Some(Value::Object(reach)) = out.get_mut("reach") {
+        reach.insert("exposed".to_owned(), exposed(&plan.reach.exposed));
+        reach.insert("network".to_owned(), "off".into());
+    }
     Value::Object(out)
 }
 
@@ -152,10 +158,6 @@ fn workspace(workspace: &PlannedWorkspace) -> Value {
             "left_out": left_out.collect::<Vec<_>>(),
         })
     });
-    let expose = workspace.expose.iter().map(|path| {
-        let bytes = path.as_os_str().as_encoded_bytes();
-        Value::Object(with_bytes([("path", bytes)]))
-    });
     let limits = workspace.limits_shown.iter().map(|limit| {
         json!({
             "name": limit.name,
@@ -176,7 +178,7 @@ fn workspace(workspace: &PlannedWorkspace) -> Value {
         "machine": workspace.machine.as_str(),
         "machine_note": workspace.machine_note,
         "seed": seed,
-        "expose": expose.collect::<Vec<_>>(),
+        "expose": exposed(&workspace.expose),
         "limits": limits.collect::<Vec<_>>(),
         "hostname": workspace.hostname,
         "notes": workspace.notes,
@@ -185,6 +187,14 @@ fn workspace(workspace: &PlannedWorkspace) -> Value {
         out["keep"] = keep;
     }
     out
+}
+
+fn exposed(host_paths: &[PathBuf]) -> Value {
+    paths(
+        host_paths
+            .iter()
+            .map(|path| path.as_os_str().as_encoded_bytes()),
+    )
 }
 
 pub(super) fn certainty(certainty: Certainty) -> &'static str {

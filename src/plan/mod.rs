@@ -20,6 +20,7 @@ mod json;
 mod limits;
 mod model;
 mod patching;
+mod pinned;
 mod planner;
 mod problem;
 mod summary;
@@ -31,11 +32,13 @@ mod workspace;
 pub use describe::{Style, describe};
 pub use json::to_json;
 pub use model::{
-    Certainty, Enforcement, HostWrite, LeftOut, Plan, PlannedAction, PlannedDelete, PlannedDiff,
-    PlannedEnvironment, PlannedExec, PlannedExport, PlannedKeep, PlannedLimit, PlannedList,
-    PlannedMachine, PlannedPatch, PlannedRead, PlannedRefusal, PlannedSeed, PlannedStep,
-    PlannedText, PlannedWorkspace, PlannedWrite, PlannedWriteFile, Reach, TextCheck,
+    Certainty, Effect, Enforcement, HostWrite, LeftOut, Plan, PlannedAction, PlannedDelete,
+    PlannedDiff, PlannedEnvironment, PlannedExec, PlannedExport, PlannedKeep, PlannedLimit,
+    PlannedList, PlannedMachine, PlannedPatch, PlannedRead, PlannedRefusal, PlannedSeed,
+    PlannedStep, PlannedText, PlannedWorkspace, PlannedWrite, PlannedWriteFile, Reach, TextCheck,
 };
+pub(crate) use pinned::seed_contents;
+pub use pinned::{PinnedKind, contents};
 pub use planner::plan;
 pub use problem::{Problem, ProblemCode, Problems};
 pub(crate) use text::is_hidden;

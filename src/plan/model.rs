@@ -132,6 +132,8 @@ pub struct PlannedSeed {
     pub left_out: Vec<LeftOut>,
     /// Of the paths, kinds and sizes that were seen (contents are read only where a step rests on them).
     pub listing: Digest,
+    /// Of everything that a copy must hold, where the plan was saved and approved: another copy is refused.
+    pub contents: Option<Digest>,
 }
 
 /// Something of the seed that is not carried over.
@@ -168,6 +170,16 @@ pub struct PlannedStep {
     pub late: Vec<Late>,
     /// How often it is tried; once where absent.
     pub retry: Option<PlannedRetry>,
+    /// What it may change.
+    pub effect: Effect,
+}
+
+impl Plan {
+    /// The furthest that any step reaches.
+    pub fn effect(&self) -> Effect {
+        let effects = self.steps.iter().map(|step| step.effect);
+        effects.max().unwrap_or(Effect::Nothing)
+    }
 }
 
 impl PlannedStep {
@@ -177,6 +189,17 @@ impl PlannedStep {
             .as_ref()
             .map_or_else(|| format!("#{}", self.number), ToString::to_string)
     }
+}
+
+/// What a step may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// Nothing: it looks, or all is known to be as it would leave it, or it is surely refused, as expected.
+    Nothing,
+    /// The workspace.
+    Workspace,
+    /// The host.
+    Host,
 }
 
 /// Whether the outcome of a step is known.

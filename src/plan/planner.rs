@@ -3,8 +3,8 @@
 use super::draft::Draft;
 use super::tree::SymbolicTree;
 use super::{
-    Certainty, HostWrite, Plan, PlannedAction, PlannedStep, Problem, ProblemCode, Problems, Reach,
-    Slot, exec, expect, export, files, json, patching, text, values, workspace,
+    Certainty, Effect, HostWrite, Plan, PlannedAction, PlannedStep, Problem, ProblemCode, Problems,
+    Reach, Slot, exec, expect, export, files, json, patching, text, values, workspace,
 };
 use crate::preflight::Facts;
 use crate::request::{Action, Digest, Pointer, Request, Step, StepId};
@@ -120,6 +120,12 @@ impl<'a> Planner<'a> {
         if expect.fails && !runs_command && !draft.is_refused() && self.commands.is_empty() {
             draft.note("nothing known here speaks against this step, yet it is expected to fail");
         }
+        let refused = expect.fails && draft.is_refused() && self.commands.is_empty();
+        let effect = if refused || draft.idle {
+            Effect::Nothing
+        } else {
+            effect(&action)
+        };
         let problems = draft.settle(&self.commands);
         if draft.certainty == Certainty::Predicted {
             draft.notes.extend(prediction(&action, &self.commands));
@@ -140,6 +146,7 @@ impl<'a> Planner<'a> {
             captures,
             late,
             retry,
+            effect,
         }
     }
 
@@ -158,6 +165,21 @@ impl<'a> Planner<'a> {
                 .help("give each step a name of its own"),
             ),
         }
+    }
+}
+
+/// What an action may change.
+fn effect(action: &PlannedAction) -> Effect {
+    match action {
+        PlannedAction::Exec(_)
+        | PlannedAction::Write(_)
+        | PlannedAction::Patch(_)
+        | PlannedAction::Delete(_) => Effect::Workspace,
+        PlannedAction::Read(_)
+        | PlannedAction::List(_)
+        | PlannedAction::Diff(_)
+        | PlannedAction::Refused(_) => Effect::Nothing,
+        PlannedAction::Export(_) => Effect::Host,
     }
 }
 

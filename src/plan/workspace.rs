@@ -249,6 +249,7 @@ fn seed(
         bytes: 0,
         left_out: Vec::new(),
         listing: listing_digest(listing),
+        contents: None,
     };
     for entry in &listing.entries {
         let mut leave_out = |reason: &str| {

@@ -6,6 +6,7 @@
 mod facts;
 mod file;
 mod host;
+mod inputs;
 mod seed;
 mod touched;
 
@@ -13,6 +14,8 @@ pub use facts::{
     EntryKind, EnvironmentFact, ExportFact, ExposeFact, Facts, FileFact, HostFacts, MAX_FILE,
     ParentFact, SeedContent, SeedEntry, SeedFact, SeedListing, TargetFact,
 };
+
+pub use inputs::{Input, InputKind, inputs};
 
 use crate::request::{Action, Environment, HostVariable, Request};
 use std::collections::BTreeMap;

@@ -18,6 +18,11 @@ impl Baseline {
         Self { manifest, pack }
     }
 
+    /// Everything that was there, sorted by path.
+    pub fn entries(&self) -> &[Entry] {
+        &self.manifest.entries
+    }
+
     /// What was at a path.
     pub fn entry(&self, path: &[u8]) -> Option<&Entry> {
         self.manifest.get(path)

@@ -20,3 +20,4 @@ mod reference;
 mod round_trip;
 mod rules;
 mod runs;
+mod saved;
