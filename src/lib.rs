@@ -27,11 +27,14 @@
 //! [`batch`] does this with several requests, one after the other.
 //! [`saved`] keeps a plan that was approved, to run exactly that one later.
 //!
+//! [`exclude`] says what of a host tree is left out.
+//!
 //! [`patch`] turns patch text into exact replacements, and back. [`Request::plan`] and [`plan::Plan::apply`] take
 //! [`Options`] where the shortcuts of the builder do not reach.
 
 pub mod batch;
 pub mod cli;
+pub mod exclude;
 pub mod execute;
 mod exit;
 pub mod machine;

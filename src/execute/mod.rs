@@ -23,16 +23,17 @@ mod show;
 pub use event::{Event, Stream};
 pub use show::summary;
 
+use crate::exclude::Exclude;
 use crate::machine::{
     self, Booting, Cancel, IdRangeLock, Link, LinkError, MachineError, Namespace, Spare,
 };
 use crate::plan::{PinnedKind, Plan, PlannedAction, PlannedEnvironment, PlannedKeep, contents};
 use crate::receipt::{
-    ChangeReport, EnvironmentReport, KeptReport, Outcome, Receipt, RequestReport, SeedReport,
-    StepReport, Text,
+    ChangeReport, EnvironmentReport, KeptReport, LeftOutReport, Outcome, Receipt, RequestReport,
+    SeedReport, StepReport, Text,
 };
 use crate::workspace::{
-    Baseline, KeepContents, KeptNote, RunDir, SeedError, StateDir, StateError, Timestamp,
+    Baseline, KeepContents, KeptNote, RunDir, Seed, SeedError, StateDir, StateError, Timestamp,
 };
 use pyro_protocol::Bytes;
 use pyro_protocol::boot::{Boot, BootEnvironment, Ids};
@@ -344,8 +345,12 @@ impl Progress<'_> {
             KeepContents::No
         };
         let seed = self.plan.workspace.seed.as_ref();
-        let filled = crate::workspace::fill(seed.map(|seed| &*seed.path), run, owner, keep)
-            .map_err(Lost::Seed)?;
+        let exclude = seed.map(|seed| Exclude::new(&seed.exclude, seed.respect_gitignore));
+        let from = (seed.zip(exclude.as_ref())).map(|(seed, exclude)| Seed {
+            path: &seed.path,
+            exclude: Some(exclude),
+        });
+        let filled = crate::workspace::fill(from, run, owner, keep).map_err(Lost::Seed)?;
         // A plan that was approved says what the copy must be; the seed may have changed since it was compared.
         if let Some(wanted) = seed.and_then(|seed| seed.contents)
             && contents(filled.baseline.entries().iter().filter_map(pinned)) != wanted
@@ -359,8 +364,12 @@ impl Progress<'_> {
             left_out: seed
                 .left_out
                 .iter()
-                .map(|left| Text::from(&left.path[..]))
+                .map(|left| LeftOutReport {
+                    path: Text::from(&left.path[..]),
+                    reason: left.reason.clone(),
+                })
                 .collect(),
+            left_out_more: seed.left_out_more,
         });
         Ok(filled.baseline)
     }

@@ -165,8 +165,9 @@ impl Page {
                     let path = escape(&left.path.0);
                     self.field("", &format!("left out: {path} ({})", left.reason));
                 }
-                if seed.left_out.len() > MAX_LEFT_OUT {
-                    let more = seed.left_out.len() - MAX_LEFT_OUT;
+                let more = seed.left_out.len().saturating_sub(MAX_LEFT_OUT) as u64;
+                let more = more + seed.left_out_more;
+                if more > 0 {
                     self.field("", &format!("left out: {more} more"));
                 }
             }

@@ -5,8 +5,9 @@ use super::planner::Planner;
 use super::tree::{Contents, FileNode, Lead, Node, Obstacle};
 use super::{
     Certainty, PlannedAction, PlannedDelete, PlannedDiff, PlannedList, PlannedRead, PlannedWrite,
-    PlannedWriteFile, Problem, ProblemCode, expect, text,
+    PlannedWriteFile, Problem, ProblemCode, expect, text, workspace,
 };
+use crate::exclude;
 use crate::patch;
 use crate::request::{Delete, Diff, Expect, GuestPath, List, Missing, Pointer, Read, Size, Write};
 use std::collections::BTreeSet;
@@ -292,17 +293,9 @@ pub(super) fn diff(
         draft.certainty = Certainty::Unknown;
     }
     for (index, pattern) in diff.exclude.iter().enumerate() {
-        let mut builder = ignore::gitignore::GitignoreBuilder::new("");
-        if let Err(error) = builder.add_line(None, pattern) {
-            draft.input(
-                Problem::new(
-                    ProblemCode::PatternInvalid,
-                    draft.pointer.at("exclude").at(index),
-                    format!("`{}` is no pattern", text::escape(pattern)),
-                )
-                .note(text::escape(error.to_string()))
-                .help("patterns are those of .gitignore, such as `target/` or `**/*.o`"),
-            );
+        if let Some(why) = exclude::bad_pattern(pattern) {
+            let place = draft.pointer.at("exclude").at(index);
+            draft.input(workspace::pattern_invalid(pattern, &why, place));
         }
     }
     PlannedAction::Diff(PlannedDiff {

@@ -149,14 +149,24 @@ fn workspace(workspace: &PlannedWorkspace) -> Value {
             out.insert("reason".to_owned(), left.reason.clone().into());
             Value::Object(out)
         });
-        json!({
+        let mut out = json!({
             "from": seed.shown,
             "files": seed.files,
             "others": seed.others,
             "bytes": seed.bytes,
             "listing": seed.listing,
             "left_out": left_out.collect::<Vec<_>>(),
-        })
+        });
+        if seed.left_out_more > 0 {
+            out["left_out_more"] = seed.left_out_more.into();
+        }
+        if !seed.exclude.is_empty() {
+            out["exclude"] = seed.exclude.clone().into();
+        }
+        if seed.respect_gitignore {
+            out["respect_gitignore"] = true.into();
+        }
+        out
     });
     let limits = workspace.limits_shown.iter().map(|limit| {
         json!({

@@ -128,8 +128,14 @@ pub struct PlannedSeed {
     pub others: u64,
     /// Of all regular files.
     pub bytes: u64,
-    /// What is not carried over, and why. Sorted by path.
+    /// What is not carried over, and why. Sorted by path; the first ones.
     pub left_out: Vec<LeftOut>,
+    /// How many more there are.
+    pub left_out_more: u64,
+    /// Gitignore patterns of what is left out.
+    pub exclude: Vec<String>,
+    /// Whether its `.gitignore` files count as well.
+    pub respect_gitignore: bool,
     /// Of the paths, kinds and sizes that were seen (contents are read only where a step rests on them).
     pub listing: Digest,
     /// Of everything that a copy must hold, where the plan was saved and approved: another copy is refused.
@@ -141,7 +147,7 @@ pub struct PlannedSeed {
 pub struct LeftOut {
     /// Relative to the seed.
     pub path: Bytes,
-    /// `socket`, `device`, `fifo`.
+    /// `socket`, `device`, `fifo`, `excluded`, `ignored`.
     pub reason: String,
 }
 

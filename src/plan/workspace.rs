@@ -4,7 +4,10 @@ use super::{
     LeftOut, PlannedEnvironment, PlannedKeep, PlannedMachine, PlannedSeed, PlannedWorkspace,
     Problem, ProblemCode, limits, text,
 };
-use crate::preflight::{EntryKind, EnvironmentFact, ExposeFact, Facts, SeedFact, SeedListing};
+use crate::exclude;
+use crate::preflight::{
+    EntryKind, EnvironmentFact, ExposeFact, Facts, MAX_LEFT_OUT, SeedFact, SeedListing,
+};
 use crate::request::{
     Digest, Duration, Environment, Keep, MachineChoice, Pointer, Request, Workspace,
 };
@@ -43,8 +46,19 @@ pub(super) fn plan(
             Environment::Dir(_) => "auto: no microVM is available".to_owned(),
         }),
     };
-    let seed = (workspace.seed.as_ref())
-        .and_then(|shown| seed(shown, facts.seed.as_ref(), &place.at("seed"), problems));
+    patterns(&workspace.exclude, &place.at("exclude"), problems);
+    let seed = (workspace.seed.as_ref()).and_then(|shown| {
+        seed(
+            shown,
+            workspace,
+            facts.seed.as_ref(),
+            &place.at("seed"),
+            problems,
+        )
+    });
+    if workspace.seed.is_none() && (!workspace.exclude.is_empty() || workspace.respect_gitignore) {
+        notes.push("there is no seed that anything could be left out of".to_owned());
+    }
     let expose = (workspace.expose.iter().enumerate())
         .filter_map(|(index, shown)| {
             let place = place.at("expose").at(index);
@@ -107,6 +121,26 @@ fn keep(
         }
     };
     Some(PlannedKeep { always, ttl })
+}
+
+/// Tells which gitignore patterns cannot be read.
+fn patterns(patterns: &[String], place: &Pointer, problems: &mut Vec<Problem>) {
+    for (index, pattern) in patterns.iter().enumerate() {
+        if let Some(why) = exclude::bad_pattern(pattern) {
+            problems.push(pattern_invalid(pattern, &why, place.at(index)));
+        }
+    }
+}
+
+/// A gitignore pattern that cannot be read.
+pub(super) fn pattern_invalid(pattern: &str, why: &str, place: Pointer) -> Problem {
+    Problem::new(
+        ProblemCode::PatternInvalid,
+        place,
+        format!("`{}` is no pattern", text::escape(pattern)),
+    )
+    .note(text::escape(why))
+    .help("patterns are those of .gitignore, such as `target/` or `**/*.o`")
 }
 
 /// The seed as it was walked, where it was.
@@ -174,6 +208,7 @@ fn environment(
 
 fn seed(
     shown: &str,
+    workspace: &Workspace,
     fact: Option<&SeedFact>,
     place: &Pointer,
     problems: &mut Vec<Problem>,
@@ -217,7 +252,7 @@ fn seed(
                     text::escape(&state.0)
                 ),
             },
-            "name a smaller directory, or keep pyro's state elsewhere (PYRO_STATE_DIR)",
+            "name a smaller directory, leave it out (`workspace.exclude`), or keep pyro's state elsewhere (PYRO_STATE_DIR)",
         );
     }
     let unreadable: Vec<_> = (listing.entries.iter())
@@ -232,7 +267,7 @@ fn seed(
                 text::count(unreadable.len() as u64, "path", "paths")
             ),
         )
-        .help("make all of it readable for you, or seed from a copy without these paths");
+        .help("make all of it readable for you, or leave these paths out (`workspace.exclude`)");
         for (path, why) in unreadable.iter().take(NAMED) {
             problem = problem.note(format!("{}: {why}", text::escape(&path.0)));
         }
@@ -248,6 +283,9 @@ fn seed(
         others: 0,
         bytes: 0,
         left_out: Vec::new(),
+        left_out_more: listing.left_out_more,
+        exclude: workspace.exclude.clone(),
+        respect_gitignore: workspace.respect_gitignore,
         listing: listing_digest(listing),
         contents: None,
     };
@@ -270,6 +308,20 @@ fn seed(
             EntryKind::Unknown => leave_out("not readable"),
         }
     }
+    planned.left_out.extend(listing.left_out.iter().map(|left| {
+        let mut path = left.path.clone();
+        if left.directory {
+            path.0.push(b'/');
+        }
+        LeftOut {
+            path,
+            reason: left.reason.clone(),
+        }
+    }));
+    planned.left_out.sort();
+    let more = planned.left_out.len().saturating_sub(MAX_LEFT_OUT);
+    planned.left_out.truncate(MAX_LEFT_OUT);
+    planned.left_out_more += more as u64;
     Some(planned)
 }
 

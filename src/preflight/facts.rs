@@ -9,6 +9,9 @@ use std::path::PathBuf;
 /// Files larger than this are not read for a plan.
 pub const MAX_FILE: u64 = 64 << 20;
 
+/// Paths that the request leaves out of the seed and that are named.
+pub const MAX_LEFT_OUT: usize = 1000;
+
 /// Everything a plan rests on, besides the request.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -67,10 +70,33 @@ pub struct SeedListing {
     pub path: PathBuf,
     /// All that is below it, sorted by path (bytewise). Links are not followed.
     pub entries: Vec<SeedEntry>,
+    /// What the request leaves out, sorted by path: the first [`MAX_LEFT_OUT`] of it. What lies below a directory
+    /// that is left out was not looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<SeedLeftOut>,
+    /// How much more there is of it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub left_out_more: u64,
     /// The contents of the files that the request's steps name, sorted by path.
     pub contents: Vec<SeedContent>,
     /// pyro's own state lies in it (which was not walked), at this path.
     pub contains_state: Option<Bytes>,
+}
+
+/// Something of the seed that the request leaves out.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SeedLeftOut {
+    /// Relative to the seed.
+    pub path: Bytes,
+    /// `excluded`, `ignored`.
+    pub reason: String,
+    /// It is a directory, and goes with all that is in it.
+    pub directory: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks this way")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl SeedListing {

@@ -12,11 +12,13 @@ mod touched;
 
 pub use facts::{
     EntryKind, EnvironmentFact, ExportFact, ExposeFact, Facts, FileFact, HostFacts, MAX_FILE,
-    ParentFact, SeedContent, SeedEntry, SeedFact, SeedListing, TargetFact,
+    MAX_LEFT_OUT, ParentFact, SeedContent, SeedEntry, SeedFact, SeedLeftOut, SeedListing,
+    TargetFact,
 };
 
 pub use inputs::{Input, InputKind, inputs};
 
+use crate::exclude::Exclude;
 use crate::request::{Action, Environment, HostVariable, Request};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -59,7 +61,9 @@ pub fn gather(request: &Request, around: &Surroundings) -> Facts {
     }
     if let Some(seed) = &request.workspace.seed {
         let touched = touched::guest_paths(request, &facts.from);
-        facts.seed = Some(seed::walk(&base.join(seed), &touched, around));
+        let workspace = &request.workspace;
+        let exclude = Exclude::new(&workspace.exclude, workspace.respect_gitignore);
+        facts.seed = Some(seed::walk(&base.join(seed), &exclude, &touched, around));
     }
     match &request.workspace.environment {
         Environment::Host => {}

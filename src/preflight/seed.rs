@@ -1,8 +1,11 @@
 //! A walk of the seed directory, links not followed.
 
 use super::Surroundings;
-use super::facts::{EntryKind, SeedContent, SeedEntry, SeedFact, SeedListing};
+use super::facts::{
+    EntryKind, FileFact, MAX_LEFT_OUT, SeedContent, SeedEntry, SeedFact, SeedLeftOut, SeedListing,
+};
 use super::{file, host};
+use crate::exclude::{Exclude, Level, MAX_GITIGNORE};
 use pyro_protocol::Bytes;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -12,7 +15,12 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
-pub(super) fn walk(path: &Path, touched: &BTreeSet<Vec<u8>>, around: &Surroundings) -> SeedFact {
+pub(super) fn walk(
+    path: &Path,
+    exclude: &Exclude,
+    touched: &BTreeSet<Vec<u8>>,
+    around: &Surroundings,
+) -> SeedFact {
     let root = match fs::canonicalize(path) {
         Ok(root) => root,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return SeedFact::Missing,
@@ -33,15 +41,26 @@ pub(super) fn walk(path: &Path, touched: &BTreeSet<Vec<u8>>, around: &Surroundin
     let mut walk = Walk {
         root: &root,
         state: &state,
+        exclude,
         listing: SeedListing::default(),
     };
-    walk.descend(b"");
+    walk.all();
     let mut listing = walk.listing;
     // It may not exist yet: then the run would make it, inside of what it copies.
-    if let Ok(inside) = state.strip_prefix(&root) {
+    if let Ok(inside) = state.strip_prefix(&root)
+        && (exclude.why_below(inside.as_os_str().as_bytes(), true, |dir| {
+            gitignore(&root, dir)
+        }))
+        .is_none()
+    {
         listing.contains_state = Some(inside.as_os_str().as_bytes().into());
     }
     listing.entries.sort_by(|a, b| a.path.cmp(&b.path));
+    // Sorted first: which ones are named must not depend on the order of the disk.
+    listing.left_out.sort();
+    let more = listing.left_out.len().saturating_sub(MAX_LEFT_OUT);
+    listing.left_out.truncate(MAX_LEFT_OUT);
+    listing.left_out_more = more as u64;
     for path in touched {
         let is_file = listing
             .entry(path)
@@ -61,20 +80,22 @@ pub(super) fn walk(path: &Path, touched: &BTreeSet<Vec<u8>>, around: &Surroundin
 struct Walk<'a> {
     root: &'a Path,
     state: &'a Path,
+    exclude: &'a Exclude,
     listing: SeedListing,
 }
 
 impl Walk<'_> {
-    /// Lists what is below `dir`; `Err` where it cannot be listed.
-    fn descend(&mut self, dir: &[u8]) {
+    /// Lists what is below the root.
+    fn all(&mut self) {
         // A stack, because nobody knows how deep a stranger's tree is.
-        let mut todo = vec![dir.to_vec()];
-        while let Some(dir) = todo.pop() {
+        let mut todo = vec![(Vec::new(), Level::default())];
+        while let Some((dir, above)) = todo.pop() {
             let host = self.root.join(OsStr::from_bytes(&dir));
             if self.state == host.as_path() {
                 self.listing.contains_state = Some(dir.into());
                 continue;
             }
+            let level = (self.exclude).enter(&above, &dir, || gitignore(self.root, &dir));
             let names = match fs::read_dir(&host) {
                 Ok(names) => names,
                 Err(error) => {
@@ -95,6 +116,15 @@ impl Walk<'_> {
                     path.push(b'/');
                 }
                 path.extend_from_slice(name.file_name().as_bytes());
+                let directory = name.file_type().is_ok_and(|kind| kind.is_dir());
+                if let Some(why) = self.exclude.why(&level, &path, directory) {
+                    self.listing.left_out.push(SeedLeftOut {
+                        path: path.into(),
+                        reason: why.to_string(),
+                        directory,
+                    });
+                    continue;
+                }
                 let entry = match name.metadata() {
                     Ok(meta) => entry(&name.path(), &path, &meta),
                     Err(error) => SeedEntry {
@@ -106,7 +136,7 @@ impl Walk<'_> {
                     },
                 };
                 if entry.kind == EntryKind::Directory {
-                    todo.push(path);
+                    todo.push((path, level.clone()));
                 }
                 self.listing.entries.push(entry);
             }
@@ -122,6 +152,19 @@ impl Walk<'_> {
         if let Some(entry) = at {
             entry.error = Some(file::why(error));
         }
+    }
+}
+
+/// The `.gitignore` of a directory of the seed, where it has one that counts. A link does not, as with git.
+fn gitignore(root: &Path, dir: &[u8]) -> Option<Vec<u8>> {
+    let path = root.join(OsStr::from_bytes(dir)).join(".gitignore");
+    match file::read_no_follow(&path) {
+        FileFact::Content(text) if text.0.len() as u64 <= MAX_GITIGNORE => Some(text.0),
+        FileFact::Content(_)
+        | FileFact::Missing
+        | FileFact::NotAFile(_)
+        | FileFact::Unreadable(_)
+        | FileFact::TooLarge(_) => None,
     }
 }
 

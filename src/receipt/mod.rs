@@ -7,8 +7,8 @@ mod runs;
 
 pub use model::{
     AttemptReport, ChangeReport, EnvironmentReport, ExecReport, ExpectFailure, FileReport,
-    HunkReport, KeptReport, Outcome, OutputReport, PathVersion, Receipt, RefusalReport,
-    RequestReport, SeedReport, StepOutcome, StepReport, Text,
+    HunkReport, KeptReport, LeftOutReport, Outcome, OutputReport, PathVersion, Receipt,
+    RefusalReport, RequestReport, SeedReport, StepOutcome, StepReport, Text,
 };
 pub use runs::{RunOutcome, RunReport, Runs};
 

@@ -137,8 +137,27 @@ pub struct SeedReport {
     pub entries: u64,
     /// Of all regular files.
     pub bytes: u64,
-    /// Paths not carried over: devices, sockets, FIFOs.
-    pub left_out: Vec<Text>,
+    /// Paths not carried over, the first ones: devices, sockets, FIFOs, and what the request leaves out.
+    pub left_out: Vec<LeftOutReport>,
+    /// How many more there are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out_more: u64,
+}
+
+/// A path of the seed that was not carried over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOutReport {
+    /// Relative to the seed.
+    #[serde(flatten)]
+    pub path: Text,
+    /// `device`, `socket`, `fifo`, `excluded`, `ignored`.
+    #[serde(default)]
+    pub reason: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks this way")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// How a run ended.

@@ -67,6 +67,20 @@ impl RequestBuilder {
     pub fn seed(self, path: impl Into<String>) -> Self {
         self.set(&["workspace", "seed"], Node::text(path))
     }
+    /// Leaves out what one more gitignore pattern names of the seed.
+    pub fn exclude(mut self, pattern: impl Into<String>) -> Self {
+        push(
+            &mut self.tree,
+            &["workspace", "exclude"],
+            Node::text(pattern),
+        );
+        self
+    }
+    /// Leaves out what the seed's own `.gitignore` files name.
+    pub fn respect_gitignore(self) -> Self {
+        let yes = Node::built(Value::Flag(true));
+        self.set(&["workspace", "respect_gitignore"], yes)
+    }
     /// Shows one more host path, read-only at the same place.
     pub fn expose(mut self, path: impl Into<String>) -> Self {
         push(&mut self.tree, &["workspace", "expose"], Node::text(path));

@@ -42,6 +42,8 @@ fn workspace(node: &Node) -> Workspace {
             Some(_) | None => MachineChoice::Auto,
         },
         seed: text(node, "seed"),
+        exclude: texts(node, "exclude"),
+        respect_gitignore: flag(node, "respect_gitignore").unwrap_or(false),
         expose: texts(node, "expose"),
         memory: size(node, "memory"),
         disk: size(node, "disk"),

@@ -69,6 +69,10 @@ pub struct Workspace {
     pub machine: MachineChoice,
     /// A host directory to fill `/workspace` from, relative to the request file.
     pub seed: Option<String>,
+    /// Gitignore patterns of paths of the seed that are left out, relative to it.
+    pub exclude: Vec<String>,
+    /// Whether the seed's `.gitignore` files count as well.
+    pub respect_gitignore: bool,
     /// Host paths shown read-only at the same place. `~/` is the caller's home.
     pub expose: Vec<String>,
     /// Private memory of all processes together.

@@ -93,6 +93,8 @@ fn raise_workspace(workspace: &Workspace) -> Fields {
         environment,
         machine,
         seed,
+        exclude,
+        respect_gitignore,
         expose,
         memory,
         disk,
@@ -111,6 +113,8 @@ fn raise_workspace(workspace: &Workspace) -> Fields {
         },
     );
     fields.text("seed", seed.as_ref());
+    fields.list("exclude", exclude);
+    fields.flag("respect_gitignore", respect_gitignore.then_some(true));
     fields.list("expose", expose);
     fields.text("memory", *memory);
     fields.text("disk", *disk);

@@ -62,6 +62,18 @@ pub(crate) static WORKSPACE: Place = Place {
         )
         .default("`/workspace` is empty"),
         Key::new(
+            "exclude",
+            List(&Text(Kind::Glob)),
+            "Gitignore patterns of what is left out of the seed, relative to it.",
+        )
+        .default("none"),
+        Key::new(
+            "respect_gitignore",
+            Flag,
+            "Whether what the seed's own `.gitignore` files name is left out as well.",
+        )
+        .default("`false`"),
+        Key::new(
             "expose",
             List(&Text(Kind::HostPath)),
             "Host paths shown read-only at the same place; `~/` is your home.",

@@ -15,5 +15,5 @@ pub use clock::Timestamp;
 pub use host_write::{HostFile, HostTarget, HostWriteError, unpack};
 pub use kept::{Kept, KeptNote};
 pub use replace::replace_file;
-pub use seed::{Filled, KeepContents, SeedError, fill};
+pub use seed::{Filled, KeepContents, Seed, SeedError, fill};
 pub use state::{RunDir, StateDir, StateError, Swept};

@@ -4,6 +4,7 @@
 //! Setuid and setgid bits are dropped; devices, sockets and FIFOs are left out. The seed is only ever read.
 
 use super::{Baseline, RunDir};
+use crate::exclude::{Exclude, Level, MAX_GITIGNORE};
 use pyro_protocol::manifest::{Entry, Manifest};
 use pyro_protocol::message::Kind;
 use sha2::{Digest as _, Sha256};
@@ -29,6 +30,25 @@ pub enum KeepContents {
     Yes,
     /// Only sizes and digests.
     No,
+}
+
+/// What a work tree is filled from.
+#[derive(Debug, Clone, Copy)]
+pub struct Seed<'a> {
+    /// A directory on the host.
+    pub path: &'a Path,
+    /// What of it is left out.
+    pub exclude: Option<&'a Exclude>,
+}
+
+impl<'a> From<&'a Path> for Seed<'a> {
+    /// All of a directory.
+    fn from(path: &'a Path) -> Self {
+        Self {
+            path,
+            exclude: None,
+        }
+    }
 }
 
 /// A work tree that was filled.
@@ -68,7 +88,7 @@ pub enum SeedError {
 /// # Errors
 /// Where the seed cannot be read or the copy not written.
 pub fn fill(
-    seed: Option<&Path>,
+    seed: Option<Seed<'_>>,
     run: &RunDir,
     owner: Option<u32>,
     keep: KeepContents,
@@ -131,12 +151,19 @@ struct Copier {
 }
 
 impl Copier {
-    fn copy(&mut self, seed: &Path) -> Result<(), SeedError> {
+    fn copy(&mut self, seed: Seed<'_>) -> Result<(), SeedError> {
+        let Seed {
+            path: seed,
+            exclude,
+        } = seed;
+        let nothing = Exclude::nothing();
+        let exclude = exclude.unwrap_or(&nothing);
         // Directories are finished (mode, times) after everything in them was made.
         let mut finished: Vec<(PathBuf, u32, SystemTime)> = Vec::new();
-        let mut waiting: Vec<Vec<u8>> = vec![Vec::new()];
-        while let Some(relative) = waiting.pop() {
+        let mut waiting = vec![(Vec::new(), Level::default())];
+        while let Some((relative, above)) = waiting.pop() {
             let from = join(seed, &relative);
+            let level = exclude.enter(&above, &relative, || gitignore(&from));
             for item in fs::read_dir(&from).map_err(reading(&from))? {
                 let item = item.map_err(reading(&from))?;
                 let mut path = relative.clone();
@@ -147,6 +174,9 @@ impl Copier {
                 let (source, target) = (join(seed, &path), join(&self.tree, &path));
                 let metadata = item.metadata().map_err(reading(&source))?;
                 let kind = metadata.file_type();
+                if exclude.why(&level, &path, kind.is_dir()).is_some() {
+                    continue;
+                }
                 if kind.is_dir() {
                     fs::create_dir(&target).map_err(writing(&target))?;
                     finished.push((
@@ -156,7 +186,7 @@ impl Copier {
                     ));
                     self.entries
                         .push(entry(path.clone(), Kind::Directory, &metadata));
-                    waiting.push(path);
+                    waiting.push((path, level.clone()));
                 } else if kind.is_symlink() {
                     self.copy_link(path, &source, &target, &metadata)?;
                 } else if kind.is_file() {
@@ -359,6 +389,25 @@ impl Copier {
             baseline: Baseline::new(manifest, pack),
         })
     }
+}
+
+/// The `.gitignore` of a directory, where it has one that counts: no link, and not larger than people write them.
+fn gitignore(dir: &Path) -> Option<Vec<u8>> {
+    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK)
+        .bits()
+        .cast_signed();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(dir.join(".gitignore"))
+        .ok()?;
+    let metadata = file.metadata().ok()?;
+    if !metadata.is_file() || metadata.len() > MAX_GITIGNORE {
+        return None;
+    }
+    let mut text = Vec::new();
+    file.take(MAX_GITIGNORE).read_to_end(&mut text).ok()?;
+    Some(text)
 }
 
 fn join(base: &Path, relative: &[u8]) -> PathBuf {

@@ -64,6 +64,8 @@ fn right_words_in_any_place_are_answered() {
         "environment",
         "machine",
         "seed",
+        "exclude",
+        "respect_gitignore",
         "expose",
         "memory",
         "disk",

@@ -8,8 +8,8 @@ const MAY_USE: [(&str, &[&str]); 4] = [
     ("request", &[]),
     ("patch", &[]),
     // The patch engine only to learn which files a patch may name: docs/decisions has the reason.
-    ("preflight", &["patch", "request"]),
-    ("plan", &["patch", "preflight", "request"]),
+    ("preflight", &["exclude", "patch", "request"]),
+    ("plan", &["exclude", "patch", "preflight", "request"]),
 ];
 
 fn sources(dir: &Path, out: &mut Vec<String>) {

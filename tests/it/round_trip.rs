@@ -223,6 +223,7 @@ fn workspace() -> impl Strategy<Value = Workspace> {
         environment,
         machine,
         of(host_path()),
+        (vec("[a-z*!/\"]{1,5}", 0..3), any::<bool>()),
         vec(host_path(), 0..3),
         of(size()),
         of(size()),
@@ -231,16 +232,20 @@ fn workspace() -> impl Strategy<Value = Workspace> {
         of(duration()),
     )
         .prop_map(
-            |(environment, machine, seed, expose, memory, disk, processes, keep, ttl)| Workspace {
-                environment,
-                machine,
-                seed,
-                expose,
-                memory,
-                disk,
-                processes,
-                keep,
-                ttl,
+            |(environment, machine, seed, left_out, expose, memory, disk, processes, keep, ttl)| {
+                Workspace {
+                    environment,
+                    machine,
+                    seed,
+                    exclude: left_out.0,
+                    respect_gitignore: left_out.1,
+                    expose,
+                    memory,
+                    disk,
+                    processes,
+                    keep,
+                    ttl,
+                }
             },
         )
 }
