@@ -44,6 +44,7 @@ pub mod plan;
 pub mod preflight;
 pub mod receipt;
 pub mod render;
+pub mod report;
 pub mod request;
 pub mod saved;
 pub mod workspace;

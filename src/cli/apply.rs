@@ -4,6 +4,7 @@ use super::args::{Apply, Global};
 use super::load::{Findings, Loaded, Refusal, fail, read_request, refused};
 use super::outcome;
 use super::progress::Progress;
+use super::reports::{Reports, can_report};
 use super::saved;
 use super::several;
 use super::terminal::Terminal;
@@ -27,7 +28,12 @@ pub(super) fn apply(
     terminal: &Terminal,
 ) -> Exit {
     let show = Findings::json(args.json);
-    if !can_keep(args.receipt.as_deref(), terminal) {
+    let stdout = events_only(args);
+    if stdout && args.json {
+        terminal.error("`--json` and `--events -` both want standard output");
+        return Exit::Input;
+    }
+    if !can_keep("receipt", args.receipt.as_deref(), terminal) || !can_report(args, terminal) {
         return Exit::Input;
     }
     let planned = match &args.plan {
@@ -52,15 +58,29 @@ pub(super) fn apply(
         [one] => one.is_dir(),
         _several => true,
     };
-    let mut progress = Progress::new(*terminal, &loaded, args.json, several);
+    let mut reports = match Reports::begin(args, &batch, terminal) {
+        Ok(reports) => reports,
+        Err(exit) => return exit,
+    };
+    let mut progress = Progress::new(*terminal, &loaded, args.json || stdout, several);
     let spare = spare.unwrap_or_else(Spare::begin);
-    let end = batch.apply(spare, &cancel, &mut |event| progress.event(&event));
+    let end = batch.apply(spare, &cancel, &mut |event| {
+        reports.event(&event);
+        progress.event(&event);
+    });
     drop(progress);
-    if several {
+    let reported = reports.end(&end, terminal);
+    let exit = if several {
         several_ended(&end, args, terminal)
     } else {
         one_ended(&end, &loaded[0], args, terminal)
-    }
+    };
+    exit.worse(reported)
+}
+
+/// Whether standard output is for events alone.
+fn events_only(args: &Apply) -> bool {
+    args.events.as_deref() == Some(Path::new("-"))
 }
 
 /// The requests as they are now, planned. What is wrong has been shown where there are none.
@@ -132,7 +152,7 @@ fn one_ended(end: &BatchEnd, loaded: &Loaded, args: &Apply, terminal: &Terminal)
         Some(RunEnd::Ran(ran)) => {
             if args.json {
                 terminal.print(&ran.receipt.to_json());
-            } else {
+            } else if !events_only(args) {
                 outcome::summary(&ran.receipt, terminal);
                 outcome::receipt(&ran.receipt, &ran.path, terminal);
             }
@@ -156,7 +176,7 @@ fn one_ended(end: &BatchEnd, loaded: &Loaded, args: &Apply, terminal: &Terminal)
 fn several_ended(end: &BatchEnd, args: &Apply, terminal: &Terminal) -> Exit {
     if args.json {
         terminal.print(&end.report.to_json());
-    } else {
+    } else if !events_only(args) {
         several::summary(&end.report, terminal);
     }
     let kept = keep_file(args.receipt.as_deref(), terminal, |path| {
@@ -172,8 +192,8 @@ pub(super) fn cancel_on_signals() -> Result<Cancel, Error> {
     Ok(cancel)
 }
 
-/// Says before anything runs that a receipt could not be written where the user wants it.
-pub(super) fn can_keep(path: Option<&Path>, terminal: &Terminal) -> bool {
+/// Says before anything runs that a document (a receipt, a report) could not be written where the user wants it.
+pub(super) fn can_keep(what: &str, path: Option<&Path>, terminal: &Terminal) -> bool {
     let Some(path) = path else { return true };
     let folder = path
         .parent()
@@ -185,7 +205,7 @@ pub(super) fn can_keep(path: Option<&Path>, terminal: &Terminal) -> bool {
         Err(errno) => format!("{}: {}", folder.display(), std::io::Error::from(errno)),
     };
     terminal.error(&format!(
-        "could not write the receipt {}: {reason}",
+        "could not write the {what} {}: {reason}",
         path.display()
     ));
     false

@@ -73,6 +73,12 @@ pub(super) struct Apply {
     /// Also write the receipt to this file; of several requests, all receipts in one document
     #[arg(long, value_name = "FILE")]
     pub(super) receipt: Option<PathBuf>,
+    /// Also write a report that other programs read: `junit=FILE`
+    #[arg(long, value_name = "KIND=FILE", value_parser = report)]
+    pub(super) report: Vec<(ReportKind, PathBuf)>,
+    /// Also write a line of JSON for each event as it happens; to `-`, instead of everything else
+    #[arg(long, value_name = "FILE")]
+    pub(super) events: Option<PathBuf>,
     /// Print the receipt, or that document, as JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -159,6 +165,21 @@ pub(super) enum Format {
     Toml,
     /// For programs
     Json,
+}
+
+/// A form of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReportKind {
+    /// JUnit XML.
+    Junit,
+}
+
+/// `KIND=FILE`.
+fn report(text: &str) -> Result<(ReportKind, PathBuf), String> {
+    match text.split_once('=') {
+        Some(("junit", file)) if !file.is_empty() => Ok((ReportKind::Junit, file.into())),
+        _ => Err("expected junit=FILE".to_owned()),
+    }
 }
 
 /// `NAME=VALUE`.

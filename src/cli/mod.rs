@@ -10,6 +10,7 @@ mod load;
 mod outcome;
 mod plan;
 mod progress;
+mod reports;
 mod run;
 mod saved;
 mod several;

@@ -32,7 +32,7 @@ pub(super) fn run(args: &Run, spare: Option<Spare>, global: &Global, terminal: &
             return PYRO_FAILED;
         }
     };
-    if !can_keep(args.receipt.as_deref(), terminal) {
+    if !can_keep("receipt", args.receipt.as_deref(), terminal) {
         return PYRO_FAILED;
     }
     if let Some(format) = args.emit {

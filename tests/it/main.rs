@@ -2,6 +2,7 @@
 
 mod chaos;
 mod cli;
+mod cli_reports;
 mod cli_run;
 mod cli_several;
 mod corpus;
