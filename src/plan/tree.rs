@@ -268,6 +268,9 @@ impl<'a> SymbolicTree<'a> {
                 at.truncate(at.iter().rposition(|b| *b == b'/').unwrap_or(0));
                 continue;
             }
+            if part == b"." {
+                continue;
+            }
             let mut next = at.clone();
             if !next.is_empty() {
                 next.push(b'/');
@@ -346,9 +349,10 @@ fn parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
         .map(|(end, _)| &path[..end])
 }
 
+/// The parts still to go. An empty one is a `.`: at the end of a link's target both want a directory.
 fn reversed_parts(path: &[u8]) -> Vec<Vec<u8>> {
     path.split(|byte| *byte == b'/')
-        .filter(|part| !part.is_empty() && *part != b".")
+        .map(|part| if part.is_empty() { b"." } else { part })
         .map(<[u8]>::to_vec)
         .rev()
         .collect()
@@ -362,5 +366,7 @@ pub(crate) fn guest_path(path: &[u8]) -> GuestPath {
     GuestPath::parse(path).expect("the paths of a tree have no `..`, NUL or empty parts")
 }
 
+#[cfg(test)]
+mod links;
 #[cfg(test)]
 mod tests;
