@@ -6,7 +6,7 @@ use super::terminal::Terminal;
 use crate::execute::chain;
 use crate::plan::Plan;
 use crate::render::{Finding, findings, findings_json};
-use crate::request::{Document, Request, Syntax, parse};
+use crate::request::{Document, MAX_DOCUMENT, Request, Syntax, parse};
 use crate::{Error, Exit, Options};
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -106,13 +106,22 @@ pub(super) fn read_request(
     })
 }
 
+/// A document's name, its bytes and the directory that it speaks from. Of a document that is too large only as much
+/// is read as proves it: it may have no end.
 fn read(path: &Path) -> std::io::Result<(String, Vec<u8>, PathBuf)> {
+    let mut bytes = Vec::new();
+    let mark = 3;
+    let enough = (MAX_DOCUMENT + mark + 1) as u64;
     if path.as_os_str() == "-" {
-        let mut bytes = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut bytes)?;
+        std::io::stdin()
+            .lock()
+            .take(enough)
+            .read_to_end(&mut bytes)?;
         return Ok(("-".to_owned(), bytes, std::env::current_dir()?));
     }
-    let bytes = std::fs::read(path)?;
+    std::fs::File::open(path)?
+        .take(enough)
+        .read_to_end(&mut bytes)?;
     let base = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())

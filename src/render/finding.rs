@@ -185,7 +185,9 @@ impl Finding {
 
     fn place<'a>(&'a self, document: &Document) -> Vec<annotate_snippets::Element<'a>> {
         let Some(Location { line, column, span }) = self.location(document) else {
-            let place = format!("{}#{}", document.name, self.pointer);
+            let pointer = self.pointer.to_string();
+            let mark = if pointer.is_empty() { "" } else { "#" };
+            let place = format!("{}{mark}{pointer}", document.name);
             return vec![Origin::path(place).into()];
         };
         let origin = Origin::path(document.name.clone())

@@ -59,8 +59,9 @@ impl Syntax {
 }
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
-/// More than any request needs: files belong into a seed.
-const MAX_BYTES: usize = 16 << 20;
+/// The largest document, in bytes: more than any request needs, as files belong into a seed. Whoever reads one stops
+/// after the first byte beyond it.
+pub const MAX_DOCUMENT: usize = 16 << 20;
 
 impl Document {
     /// The document that a request would be written as, for requests that were built and not read.
@@ -96,11 +97,9 @@ impl Document {
             ParseErrors::from_vec(vec![error], document).map(|document| (document, Vec::new()))
         };
         let bytes = bytes.strip_prefix(BOM).unwrap_or(bytes);
-        if bytes.len() > MAX_BYTES {
-            let message = format!(
-                "the document is larger than a request may be: {} bytes, at most {MAX_BYTES}",
-                bytes.len()
-            );
+        if bytes.len() > MAX_DOCUMENT {
+            let most = MAX_DOCUMENT >> 20;
+            let message = format!("the document has more than {most} MiB, the most for a request");
             let error = ParseError::new(ErrorCode::TooLarge, &whole, &(0..0), message)
                 .help("put large files into the seed, or name them with `{ from = \"FILE\" }`");
             return fatal(document, error);
@@ -195,12 +194,12 @@ fn control_character(text: &str) -> Option<ParseError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Document, MAX_BYTES, Syntax};
+    use super::{Document, MAX_DOCUMENT, Syntax};
     use crate::request::{ErrorCode, Pointer, Request, Step, parse};
 
     #[test]
     fn a_document_has_a_limit() {
-        let bytes = vec![b'#'; MAX_BYTES + 1];
+        let bytes = vec![b'#'; MAX_DOCUMENT + 1];
         let errors = parse("big.toml", &bytes, Syntax::Toml).expect_err("too large");
         assert_eq!(errors.as_slice()[0].code, ErrorCode::TooLarge);
     }

@@ -40,7 +40,7 @@ pub use builder::RequestBuilder;
 pub use capture::{Capture, CaptureSource, HostVariable, Piece, Retry, Template};
 pub(crate) use check_text::{check_late, regex as compile};
 pub use describe::reference;
-pub use document::{Document, Location, Syntax};
+pub use document::{Document, Location, MAX_DOCUMENT, Syntax};
 pub use emit::{canonical_json, emit};
 pub use error::{ErrorCode, ParseError, ParseErrors};
 pub use interpolate::{ReferenceError, Values, resolve};

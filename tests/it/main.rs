@@ -10,6 +10,7 @@ mod docs;
 mod every_key;
 mod examples;
 mod harness;
+mod hostile;
 mod kept;
 mod layers;
 mod parse;

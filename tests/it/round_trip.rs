@@ -268,7 +268,7 @@ fn captured(action: &Action, regexes: BTreeMap<String, String>) -> BTreeMap<Stri
     regexes.into_iter().map(capture).collect()
 }
 
-fn request() -> impl Strategy<Value = Request> {
+pub(crate) fn request() -> impl Strategy<Value = Request> {
     let action = prop_oneof![exec(), plain(), shown()];
     let retry = (2..=Retry::MOST, of(duration()));
     let retry = of(retry.prop_map(|(times, every)| Retry { times, every }));
@@ -343,6 +343,10 @@ proptest! {
                 bytes[at] = *byte;
             }
             if let Err(errors) = parse("near", &bytes, syntax) {
+                for error in &errors {
+                    let place = errors.document().text.get(error.span.clone());
+                    prop_assert!(place.is_some(), "{:?} is no place in the document: {}", error.span, error);
+                }
                 let told = Vec::<pyro::render::Finding>::from(&errors);
                 prop_assert!(!pyro::render::findings(errors.document(), &told, pyro::render::Style::Coloured).is_empty());
                 let data = pyro::render::findings_json(errors.document(), &told);
