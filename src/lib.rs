@@ -49,7 +49,7 @@ pub mod request;
 pub mod saved;
 pub mod workspace;
 
-pub use execute::{Event, Ran, Stream};
+pub use execute::{Event, Goldens, Ran, Stream};
 pub use exit::Exit;
 pub use machine::Cancel;
 pub use pipeline::{Error, Options, References};

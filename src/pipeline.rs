@@ -1,10 +1,12 @@
 //! From a request to a receipt: the one way that every surface goes.
 
-use crate::execute::{Event, ExecuteError, Ran, execute};
+use crate::execute::{Event, ExecuteError, Goldens, Ran, execute};
 use crate::machine::{Cancel, Spare};
-use crate::plan::{Plan, Problems, plan};
+use crate::plan::{GoldenUse, Plan, Problems, plan_with};
 use crate::preflight::{self, Facts, Surroundings};
-use crate::request::{ParseErrors, ReferenceError, Request, RequestBuilder, Values, resolve};
+use crate::request::{
+    ParseErrors, ReferenceError, Request, RequestBuilder, Selection, Values, resolve,
+};
 use crate::saved::SavedError;
 use crate::workspace::{StateDir, StateError};
 use std::collections::BTreeMap;
@@ -25,6 +27,10 @@ pub struct Options {
     pub source: String,
     /// Ends the run early.
     pub cancel: Option<Cancel>,
+    /// Which steps run; all by default.
+    pub selection: Selection,
+    /// What is done about texts that differ from their goldens; by default their expectations fail.
+    pub goldens: Goldens,
 }
 
 impl Default for Options {
@@ -35,8 +41,18 @@ impl Default for Options {
             state_dir: None,
             source: "request".to_owned(),
             cancel: None,
+            selection: Selection::default(),
+            goldens: Goldens::compare(),
         }
     }
+}
+
+/// Whether this is a CI system's environment, by the variable that all of them set.
+fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| {
+        let value = value.to_string_lossy().to_lowercase();
+        !matches!(&*value, "" | "0" | "false" | "no" | "off")
+    })
 }
 
 /// Why a request came to no receipt. A step that failed is no error: see [`crate::receipt::Receipt::outcome`].
@@ -54,6 +70,9 @@ pub enum Error {
     /// The plan is not saved, or the saved one must not run.
     #[error(transparent)]
     Saved(SavedError),
+    /// Goldens are to be written in a CI system, where nobody looks at them.
+    #[error("write goldens where `CI` is set")]
+    GoldensInCi,
     /// The state directory refuses.
     #[error("open pyro's state directory")]
     State(#[source] StateError),
@@ -97,13 +116,19 @@ impl Request {
     /// # Errors
     /// Everything that is wrong with the request here, at once.
     pub fn plan(&self, options: &Options) -> Result<Plan, Error> {
+        if options.goldens.usage() == GoldenUse::Write && in_ci() {
+            return Err(Error::GoldensInCi);
+        }
         let (resolved, facts) = look(self, options)?;
-        plan(&resolved, &facts, &options.source).map_err(Error::Plan)
+        plan_with(&resolved, &facts, &options.source, options.goldens.usage()).map_err(Error::Plan)
     }
 }
 
 /// The request with its variables filled in, and what is there.
 pub(crate) fn look(request: &Request, options: &Options) -> Result<(Request, Facts), Error> {
+    let request = &request
+        .select(&options.selection)
+        .map_err(|errors| Error::References(errors.into()))?;
     let variables = preflight::variables(request);
     let values = Values {
         vars: options.vars.clone(),
@@ -152,7 +177,7 @@ impl Plan {
             .clone()
             .map_or_else(Cancel::new, Ok)
             .map_err(Error::Cancel)?;
-        execute(self, &state, &cancel, spare, on_event).map_err(Error::Execute)
+        execute(self, &state, &cancel, spare, &options.goldens, on_event).map_err(Error::Execute)
     }
 }
 

@@ -5,13 +5,15 @@ use super::load::{Findings, Loaded, Refusal, fail, read_request, refused};
 use super::outcome;
 use super::progress::Progress;
 use super::reports::{Reports, can_report};
+use super::review;
 use super::saved;
 use super::several;
 use super::terminal::Terminal;
 use crate::batch::{Batch, BatchEnd, PlannedRun, RunEnd, select};
-use crate::execute::chain;
+use crate::execute::{Goldens, chain};
 use crate::machine::Spare;
 use crate::receipt::{Outcome, Receipt};
+use crate::request::Selection;
 use crate::workspace::StateDir;
 use crate::{Cancel, Error, Exit};
 use std::collections::BTreeMap;
@@ -36,8 +38,25 @@ pub(super) fn apply(
     if !can_keep("receipt", args.receipt.as_deref(), terminal) || !can_report(args, terminal) {
         return Exit::Input;
     }
+    if args.review && !review::possible() {
+        let message = "`--review` asks on a terminal, and there is none; `--update-goldens` writes without asking";
+        fail(show, terminal, "usage", message);
+        return Exit::Input;
+    }
+    let cancel = match Cancel::new().map_err(Error::Cancel) {
+        Ok(cancel) => cancel,
+        Err(error) => {
+            fail(show, terminal, "machine", &chain(&error));
+            return Exit::Machine;
+        }
+    };
+    let goldens = match (args.review, args.choice.update_goldens) {
+        (true, _) => review::goldens(*terminal, cancel.clone()),
+        (false, true) => Goldens::update(),
+        (false, false) => Goldens::compare(),
+    };
     let planned = match &args.plan {
-        None => plan_requests(args, global, show, terminal),
+        None => plan_requests(args, &goldens, global, show, terminal),
         Some(path) => saved::load(path, global, show, terminal).map(|(loaded, plan)| {
             let options = loaded.options.clone();
             let runs = vec![PlannedRun { plan, options }];
@@ -48,10 +67,11 @@ pub(super) fn apply(
         Ok(planned) => planned,
         Err(exit) => return exit,
     };
-    let cancel = match cancel_on_signals() {
-        Ok(cancel) => cancel,
-        Err(error) => return loaded[0].refuse(&error, show, terminal),
-    };
+    if let Err(error) = cancel.on_signals(&ENDING_SIGNALS) {
+        return loaded[0].refuse(&Error::Cancel(error), show, terminal);
+    }
+    let calm = &terminal.calm();
+    let terminal = if args.review { calm } else { terminal };
     // What is printed depends on what was asked for, not on how many files a directory happens to hold.
     let several = match args.requests.as_slice() {
         [] => false,
@@ -86,6 +106,7 @@ fn events_only(args: &Apply) -> bool {
 /// The requests as they are now, planned. What is wrong has been shown where there are none.
 fn plan_requests(
     args: &Apply,
+    goldens: &Goldens,
     global: &Global,
     show: Findings,
     terminal: &Terminal,
@@ -95,20 +116,31 @@ fn plan_requests(
         fail(show, terminal, "nothing-selected", &chain(&error));
         Exit::Input
     })?;
-    plan_all(&paths, args, global).map_err(|refusals| refused(&refusals, show, terminal))
+    if paths.len() > 1 && args.choice.selection() != Selection::default() {
+        let message =
+            "`--from`, `--until` and `--only` name steps of one request, and here are several";
+        fail(show, terminal, "usage", message);
+        return Err(Exit::Input);
+    }
+    plan_all(&paths, args, goldens, global).map_err(|refusals| refused(&refusals, show, terminal))
 }
 
 /// Reads and plans everything before anything runs; all reasons against it, of all requests.
 fn plan_all(
     paths: &[PathBuf],
     args: &Apply,
+    goldens: &Goldens,
     global: &Global,
 ) -> Result<(Vec<Loaded>, Batch), Vec<Refusal>> {
     let mut refusals = Vec::new();
     let mut loaded = Vec::new();
     for path in paths {
         match read_request(path, BTreeMap::new(), global) {
-            Ok(request) => loaded.push(request),
+            Ok(mut request) => {
+                request.options.goldens = goldens.clone();
+                request.options.selection = args.choice.selection();
+                loaded.push(request);
+            }
             Err(refusal) => refusals.push(refusal),
         }
     }

@@ -1,5 +1,6 @@
 //! The command line, declared. What it means is decided elsewhere.
 
+use crate::request::Selection;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -59,6 +60,33 @@ pub(super) struct Source {
     pub(super) vars: Vec<(String, String)>,
 }
 
+/// Which steps run, and whether goldens are written.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Choice {
+    /// Begin at this step (its id, or `#N`)
+    #[arg(long, value_name = "ID")]
+    pub(super) from: Option<String>,
+    /// End after this step
+    #[arg(long, value_name = "ID")]
+    pub(super) until: Option<String>,
+    /// Run this step alone; may be given again for more
+    #[arg(long, value_name = "ID", conflicts_with_all = ["from", "until"])]
+    pub(super) only: Vec<String>,
+    /// Write each text that differs from its golden over it; refused where `CI` is set
+    #[arg(long)]
+    pub(super) update_goldens: bool,
+}
+
+impl Choice {
+    pub(super) fn selection(&self) -> Selection {
+        Selection {
+            from: self.from.clone(),
+            until: self.until.clone(),
+            only: self.only.clone(),
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(super) struct Apply {
     /// Requests (`.pyro.toml` or `.pyro.json`, `-` for standard input); of a directory, all below it
@@ -68,8 +96,11 @@ pub(super) struct Apply {
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = pair)]
     pub(super) vars: Vec<(String, String)>,
     /// Run exactly what `pyro plan --out FILE` saved, or nothing
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["requests", "vars"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["requests", "vars", "review", "update_goldens", "from", "until", "only"])]
     pub(super) plan: Option<PathBuf>,
+    /// Ask about each text that differs from its golden, on the terminal, and write what is accepted
+    #[arg(long, conflicts_with = "update_goldens")]
+    pub(super) review: bool,
     /// Also write the receipt to this file; of several requests, all receipts in one document
     #[arg(long, value_name = "FILE")]
     pub(super) receipt: Option<PathBuf>,
@@ -82,6 +113,8 @@ pub(super) struct Apply {
     /// Print the receipt, or that document, as JSON
     #[arg(long)]
     pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) choice: Choice,
 }
 
 #[derive(Debug, Args)]
@@ -92,11 +125,13 @@ pub(super) struct Plan {
     #[arg(long)]
     pub(super) json: bool,
     /// Also save the plan to this file, for `pyro apply --plan FILE`
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "update_goldens")]
     pub(super) out: Option<PathBuf>,
     /// End with 0 only if nothing would be changed, and with 10 if something would
     #[arg(long)]
     pub(super) detailed_exit_code: bool,
+    #[command(flatten)]
+    pub(super) choice: Choice,
 }
 
 #[derive(Debug, Args)]

@@ -95,7 +95,7 @@ pub(super) fn read_request(
         vars,
         state_dir: global.state_dir.clone(),
         source: document.name.clone(),
-        cancel: None,
+        ..Options::default()
     };
     let file = (path.as_os_str() != "-").then(|| path.to_owned());
     Ok(Loaded {
@@ -144,6 +144,7 @@ impl Loaded {
             Error::Parse(_)
             | Error::References(_)
             | Error::Plan(_)
+            | Error::GoldensInCi
             | Error::State(_)
             | Error::Cancel(_)
             | Error::Execute(_) => refused(&[self.refusal(error)], show, terminal),
@@ -171,6 +172,14 @@ impl Loaded {
                 code: error.code(),
                 message: chain(error),
                 exit: saved::exit(error),
+            },
+            Error::GoldensInCi => Refusal::Failure {
+                code: "goldens-in-ci",
+                message: format!(
+                    "{}: look at the differences where you can see them, and check the files in",
+                    chain(error)
+                ),
+                exit: Exit::Input,
             },
             Error::State(_) | Error::Cancel(_) | Error::Execute(_) => Refusal::Failure {
                 code: "machine",

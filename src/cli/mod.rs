@@ -11,6 +11,7 @@ mod outcome;
 mod plan;
 mod progress;
 mod reports;
+mod review;
 mod run;
 mod saved;
 mod several;

@@ -4,6 +4,7 @@ use super::args::{Global, Plan};
 use super::load::{Findings, Loaded, load};
 use super::saved;
 use super::terminal::Terminal;
+use crate::execute::Goldens;
 use crate::plan::Effect;
 use crate::saved::SavedPlan;
 use crate::{Exit, plan};
@@ -11,12 +12,17 @@ use std::path::Path;
 
 pub(super) fn plan(args: &Plan, global: &Global, terminal: &Terminal) -> Exit {
     let show = Findings::json(args.json);
-    let planned =
-        load(&args.source, global, show, terminal).and_then(|loaded| match args.out.as_deref() {
+    let planned = load(&args.source, global, show, terminal).and_then(|mut loaded| {
+        loaded.options.selection = args.choice.selection();
+        if args.choice.update_goldens {
+            loaded.options.goldens = Goldens::update();
+        }
+        match args.out.as_deref() {
             None => Ok((loaded.plan(show, terminal)?, None)),
             Some(path) => save(&loaded, path, show, terminal)
                 .map(|(planned, saved)| (planned, Some((path, saved)))),
-        });
+        }
+    });
     let (planned, saved) = match planned {
         Ok(planned) => planned,
         Err(exit) => return exit,

@@ -47,6 +47,14 @@ impl Terminal {
         }
     }
 
+    /// Without a moving line, which would write over a question.
+    pub(super) fn calm(self) -> Self {
+        Self {
+            live: false,
+            ..self
+        }
+    }
+
     /// Whether somebody watches standard error live.
     pub(super) fn is_live(self) -> bool {
         self.live

@@ -35,6 +35,7 @@ impl Session<'_> {
         }
         report.failures = expect::text("text", &diff.text, &text, 0);
         capture::take(step, CaptureSource::Text, &text, 0, report);
+        self.goldens(step, "text", &diff.text, &text, 0, report);
         report.text = Some(Text::from(&text[..]));
         Ok(())
     }

@@ -3,6 +3,7 @@
 use super::capture;
 use super::event::{Event, Stream};
 use super::expect;
+use super::golden;
 use super::output::Output;
 use super::session::{Session, StepError};
 use crate::machine::CallEvent;
@@ -97,19 +98,38 @@ impl Session<'_> {
             }
         }
         if !matches!(done.end, ExecEnd::NotStarted { .. } | ExecEnd::Cancelled) {
-            for (source, output, dropped) in [
-                (CaptureSource::Stdout, &mut stdout, done.stdout.dropped),
-                (CaptureSource::Stderr, &mut stderr, done.stderr.dropped),
-            ] {
-                if !capture::wants(step, source) {
+            let mut outputs = [
+                (
+                    CaptureSource::Stdout,
+                    &exec.stdout,
+                    &mut stdout,
+                    done.stdout.dropped,
+                ),
+                (
+                    CaptureSource::Stderr,
+                    &exec.stderr,
+                    &mut stderr,
+                    done.stderr.dropped,
+                ),
+            ];
+            for (source, _, output, dropped) in &mut outputs {
+                if !capture::wants(step, *source) {
                     continue;
                 }
                 match output.all() {
-                    Ok(bytes) => capture::take(step, source, &bytes, dropped, report),
+                    Ok(bytes) => capture::take(step, *source, &bytes, *dropped, report),
                     Err(error) => report.failures.push(expect::failure(
                         step.pointer.at("capture"),
                         format!("{} could not be kept in full: {error}", source.as_str()),
                     )),
+                }
+            }
+            for (source, wanted, output, dropped) in outputs {
+                // An output that could not be kept was told above.
+                if golden::wanted(wanted)
+                    && let Ok(bytes) = output.all()
+                {
+                    self.goldens(step, source.as_str(), wanted, &bytes, dropped, report);
                 }
             }
         }

@@ -228,6 +228,7 @@ impl Session<'_> {
                 .failures
                 .extend(expect::text("content", &read.content, &bytes, missing));
             capture::take(step, CaptureSource::Content, &bytes, missing, report);
+            self.goldens(step, "content", &read.content, &bytes, missing, report);
         }
         Ok(())
     }
@@ -258,6 +259,7 @@ impl Session<'_> {
         }
         report.failures = expect::text("text", &list.text, &text, 0);
         capture::take(step, CaptureSource::Text, &text, 0, report);
+        self.goldens(step, "text", &list.text, &text, 0, report);
         report.text = Some(Text::from(&text[..]));
         Ok(())
     }

@@ -16,11 +16,14 @@ mod event;
 mod exec;
 mod expect;
 mod files;
+mod golden;
 mod output;
+mod redact;
 mod session;
 mod show;
 
 pub use event::{Event, Stream};
+pub use golden::{GoldenChange, Goldens, Verdict};
 pub use show::summary;
 
 use crate::exclude::Exclude;
@@ -99,6 +102,7 @@ pub fn execute(
     state: &StateDir,
     cancel: &Cancel,
     spare: Spare,
+    goldens: &Goldens,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Ran, ExecuteError> {
     let started = Timestamp::now();
@@ -130,7 +134,8 @@ pub fn execute(
         clock,
     };
     on_event(Event::Started { plan });
-    let ending = booting.and_then(|booting| progress.run(booting, &run, &folder, cancel, on_event));
+    let ending =
+        booting.and_then(|booting| progress.run(booting, &run, &folder, cancel, goldens, on_event));
     let ending = ending
         .map_err(|lost| progress.lost = Some(chain(&lost)))
         .ok();
@@ -264,6 +269,7 @@ impl Progress<'_> {
         run: &RunDir,
         folder: &Path,
         cancel: &Cancel,
+        goldens: &Goldens,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<(Namespace, Option<IdRangeLock>), Lost> {
         let Begun {
@@ -283,6 +289,7 @@ impl Progress<'_> {
         let link = link.map_err(Lost::Link)?;
         self.phase("agent answers");
         let mut session = Session::new(link, self.plan, run, folder, cancel, &baseline);
+        session.goldens = goldens.clone();
         for step in &self.plan.steps {
             let skipped = self.lost.is_some() || self.cancelled || (self.failed && !step.always);
             if skipped || cancel.is_cancelled() {
@@ -430,6 +437,7 @@ impl Progress<'_> {
             seed: self.seed,
             limits: workspace.limits_shown.clone(),
             outcome,
+            left_out: self.plan.left_out.clone(),
             lost: self.lost,
             host_files: self
                 .steps

@@ -75,8 +75,8 @@ impl Output {
     /// # Errors
     /// Where the file could not be written or read.
     pub(super) fn all(&mut self) -> io::Result<Cow<'_, [u8]>> {
-        if let Some(error) = self.error.take() {
-            return Err(error);
+        if let Some(error) = &self.error {
+            return Err(io::Error::new(error.kind(), error.to_string()));
         }
         if self.file.is_some() {
             return fs::read(&self.path).map(Cow::Owned);

@@ -1,6 +1,8 @@
 //! One workspace, live: the link to its agent and what the steps need beside it.
 
 use super::event::Event;
+use super::golden::Goldens;
+use super::redact::Redactor;
 use crate::machine::{CallEvent, CallId, Cancel, Link, LinkError, Wake};
 use crate::plan::{Captured, Plan, PlannedAction, PlannedStep};
 use crate::receipt::{RefusalReport, StepReport};
@@ -86,6 +88,9 @@ pub(super) struct Session<'a> {
     /// Where long outputs are kept.
     pub(super) folder: &'a Path,
     pub(super) baseline: &'a Baseline,
+    /// What is done about texts that differ from their goldens.
+    pub(super) goldens: Goldens,
+    pub(super) redactor: Redactor,
     /// What steps have captured so far.
     pub(super) captured: Captured,
     cancel: &'a Cancel,
@@ -108,6 +113,8 @@ impl<'a> Session<'a> {
             run,
             folder,
             baseline,
+            goldens: Goldens::compare(),
+            redactor: Redactor::new(run.id(), plan.redact.iter()),
             captured: Captured::new(),
             cancel,
             cancelling: None,

@@ -65,6 +65,15 @@ pub fn describe(plan: &Plan, style: Style) -> String {
     if plan.steps.is_empty() {
         page.line("no steps: the workspace is made, and nothing is done in it");
     }
+    if !plan.left_out.is_empty() {
+        let name = |step: &super::LeftOutStep| match &step.id {
+            Some(id) => id.clone(),
+            None => format!("#{}", step.number),
+        };
+        let names: Vec<_> = plan.left_out.iter().map(name).collect();
+        page.line("");
+        page.field("left out", &format!("not selected: {}", names.join(", ")));
+    }
     page.line("");
     let reach = &plan.reach;
     let mut text = format!(

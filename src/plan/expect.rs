@@ -2,7 +2,7 @@
 
 use super::draft::Draft;
 use super::planner::Planner;
-use super::{PlannedText, Problem, ProblemCode, TextCheck, text};
+use super::{PlannedText, Problem, ProblemCode, TextCheck, golden, text};
 use crate::request::{Action, Expect, Pointer, Step, TextExpect};
 
 /// Programs that a regular expression may become, in bytes.
@@ -24,6 +24,7 @@ pub(super) fn text(
         matches,
         lines,
         empty,
+        golden,
     } = wanted;
     let mut checks = PlannedText::new();
     if let Some(content) = equals {
@@ -62,6 +63,11 @@ pub(super) fn text(
     if let Some(empty) = empty {
         checks.push((place.at("empty"), TextCheck::Empty(*empty)));
     }
+    if let Some(golden) = golden {
+        let place = place.at("golden");
+        let check = golden::plan(planner, golden, &place, draft);
+        checks.extend(check.map(|check| (place, check)));
+    }
     contradictions(&checks, draft);
     checks
 }
@@ -98,7 +104,8 @@ fn contradictions(checks: &PlannedText, draft: &mut Draft) {
         TextCheck::Contains(_)
         | TextCheck::Matches(_)
         | TextCheck::Lines(_)
-        | TextCheck::Empty(false) => None,
+        | TextCheck::Empty(false)
+        | TextCheck::Golden(_) => None,
     });
     let Some((exact, key)) = exact else { return };
     for (place, check) in &known {
@@ -112,6 +119,8 @@ fn contradictions(checks: &PlannedText, draft: &mut Draft) {
             }
             TextCheck::Lines(lines) => line_count(exact) == *lines,
             TextCheck::Empty(empty) => exact.is_empty() == *empty,
+            // What it is rid of need not be in it.
+            TextCheck::Golden(_) => true,
         };
         if !holds {
             draft.input(conflict(

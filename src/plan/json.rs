@@ -80,7 +80,16 @@ fn body(plan: &Plan) -> Map<String, Value> {
     if !plan.reach.host_variables.is_empty() {
         reach["host_variables"] = plan.reach.host_variables.clone().into();
     }
-    object([
+    let mut out = Map::new();
+    if !plan.left_out.is_empty() {
+        let left_out = plan.left_out.iter();
+        let left_out = left_out.map(|step| json!({"number": step.number, "id": step.id}));
+        out.insert("left_out".to_owned(), left_out.collect::<Vec<_>>().into());
+    }
+    if !plan.redact.is_empty() {
+        out.insert("redact".to_owned(), json!(plan.redact));
+    }
+    out.extend(object([
         ("format_version", FORMAT_VERSION.into()),
         ("name", plan.name.clone().into()),
         ("description", plan.description.clone().into()),
@@ -88,7 +97,8 @@ fn body(plan: &Plan) -> Map<String, Value> {
         ("workspace", workspace(&plan.workspace)),
         ("steps", steps.into()),
         ("reach", reach),
-    ])
+    ]));
+    out
 }
 
 /// What a step captures, waits for and repeats; nothing where it does none of it.
@@ -357,6 +367,13 @@ fn checks(checks: &PlannedText) -> Value {
             TextCheck::Matches(pattern) => object([("matches", pattern.clone().into())]),
             TextCheck::Lines(lines) => object([("lines", (*lines).into())]),
             TextCheck::Empty(empty) => object([("empty", (*empty).into())]),
+            TextCheck::Golden(golden) => {
+                let digest = golden.expected.as_ref().map(|bytes| Digest::of(bytes));
+                object([
+                    ("golden", golden.shown.clone().into()),
+                    ("sha256", digest.map(|digest| digest.to_string()).into()),
+                ])
+            }
         };
         out.insert("pointer".to_owned(), place.0.clone().into());
         Value::Object(out)

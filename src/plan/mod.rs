@@ -16,6 +16,7 @@ mod exec;
 mod expect;
 mod export;
 mod files;
+mod golden;
 mod json;
 mod limits;
 mod model;
@@ -30,16 +31,18 @@ mod values;
 mod workspace;
 
 pub use describe::{Style, describe};
+pub use golden::{GoldenUse, PlannedGolden};
 pub use json::to_json;
 pub use model::{
-    Certainty, Effect, Enforcement, HostWrite, LeftOut, Plan, PlannedAction, PlannedDelete,
-    PlannedDiff, PlannedEnvironment, PlannedExec, PlannedExport, PlannedKeep, PlannedLimit,
-    PlannedList, PlannedMachine, PlannedPatch, PlannedRead, PlannedRefusal, PlannedSeed,
-    PlannedStep, PlannedText, PlannedWorkspace, PlannedWrite, PlannedWriteFile, Reach, TextCheck,
+    Certainty, Effect, Enforcement, HostWrite, LeftOut, LeftOutStep, Plan, PlannedAction,
+    PlannedDelete, PlannedDiff, PlannedEnvironment, PlannedExec, PlannedExport, PlannedKeep,
+    PlannedLimit, PlannedList, PlannedMachine, PlannedPatch, PlannedRead, PlannedRefusal,
+    PlannedSeed, PlannedStep, PlannedText, PlannedWorkspace, PlannedWrite, PlannedWriteFile, Reach,
+    TextCheck,
 };
 pub(crate) use pinned::seed_contents;
 pub use pinned::{PinnedKind, contents};
-pub use planner::plan;
+pub use planner::{plan, plan_with};
 pub use problem::{Problem, ProblemCode, Problems};
 pub(crate) use text::is_hidden;
 pub use values::{Captured, Late, PlannedCapture, PlannedRetry, Slot, Unfilled};

@@ -1,6 +1,6 @@
 //! The plan as types. Nothing in it is optional because nobody decided.
 
-use super::{Late, PlannedCapture, PlannedRetry, Problem};
+use super::{Late, PlannedCapture, PlannedGolden, PlannedRetry, Problem};
 use crate::patch;
 use crate::request::{
     Digest, Duration, GuestPath, Missing, Overwrite, PatchMatch, Pointer, Signal, Size, StepId,
@@ -27,8 +27,21 @@ pub struct Plan {
     pub workspace: PlannedWorkspace,
     /// In the order they run.
     pub steps: Vec<PlannedStep>,
+    /// Steps of the request that do not run, because others were selected.
+    pub left_out: Vec<LeftOutStep>,
+    /// What texts are rid of before they are compared with goldens: regular expressions by name.
+    pub redact: BTreeMap<String, String>,
     /// What outside the workspace is touched.
     pub reach: Reach,
+}
+
+/// A step of the request that was not selected.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LeftOutStep {
+    /// From 1.
+    pub number: usize,
+    /// Its name, if it has one.
+    pub id: Option<String>,
 }
 
 /// The workspace to make.
@@ -306,6 +319,8 @@ pub enum TextCheck {
     Lines(u64),
     /// It is empty, or is not.
     Empty(bool),
+    /// It is what a host file holds.
+    Golden(Box<PlannedGolden>),
 }
 
 impl TextCheck {
@@ -314,7 +329,7 @@ impl TextCheck {
         match self {
             Self::Equals(bytes) | Self::Contains(bytes) => *bytes = text.into_bytes(),
             Self::Matches(pattern) => *pattern = text,
-            Self::Lines(_) | Self::Empty(_) => {}
+            Self::Lines(_) | Self::Empty(_) | Self::Golden(_) => {}
         }
     }
 }

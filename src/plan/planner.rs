@@ -3,10 +3,11 @@
 use super::draft::Draft;
 use super::tree::SymbolicTree;
 use super::{
-    Certainty, Effect, HostWrite, Plan, PlannedAction, PlannedStep, Problem, ProblemCode, Problems,
-    Reach, Slot, exec, expect, export, files, json, patching, text, values, workspace,
+    Certainty, Effect, GoldenUse, HostWrite, LeftOutStep, Plan, PlannedAction, PlannedStep,
+    Problem, ProblemCode, Problems, Reach, Slot, exec, expect, export, files, golden, json,
+    patching, text, values, workspace,
 };
-use crate::preflight::Facts;
+use crate::preflight::{Facts, FileFact};
 use crate::request::{Action, Digest, Pointer, Request, Step, StepId};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,16 +17,39 @@ use std::path::PathBuf;
 /// # Errors
 /// Everything that cannot work, in the order of the document.
 pub fn plan(request: &Request, facts: &Facts, source: &str) -> Result<Plan, Problems> {
-    let mut planner = Planner::new(request, facts);
+    plan_with(request, facts, source, GoldenUse::Compare)
+}
+
+/// As [`plan`], and says what is done about texts that differ from their goldens.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_with(
+    request: &Request,
+    facts: &Facts,
+    source: &str,
+    goldens: GoldenUse,
+) -> Result<Plan, Problems> {
+    let mut planner = Planner::new(request, facts, goldens);
     let workspace = workspace::plan(request, facts, &mut planner.problems);
-    let steps: Vec<_> = (request.steps.iter().enumerate())
+    let steps: Vec<_> = (request.selected())
         .map(|(index, step)| planner.step(index, step))
         .collect();
     let Planner {
-        problems,
-        host_writes,
+        mut problems,
+        mut host_writes,
         ..
     } = planner;
+    let (writes, against) = golden::host_writes(&steps, &host_writes);
+    problems.extend(against);
+    host_writes.extend(writes);
+    let left_out = request.left_out.iter().map(|index| LeftOutStep {
+        number: index + 1,
+        id: request.steps[*index].id.as_ref().map(ToString::to_string),
+    });
+    let goldens = facts.goldens.values();
+    let read = goldens.filter(|golden| matches!(golden.content, FileFact::Content(_)));
+    let read = (facts.from.len() + read.count()) as u64;
     if let Some(problems) = Problems::from_vec(problems) {
         return Err(problems);
     }
@@ -37,13 +61,15 @@ pub fn plan(request: &Request, facts: &Facts, source: &str) -> Result<Plan, Prob
         request_digest: json::request_digest(request, facts),
         digest: Digest([0; 32]),
         reach: Reach {
-            host_reads: seeded + facts.from.len() as u64,
+            host_reads: seeded + read,
             host_variables: request.env.clone(),
             host_writes,
             exposed: workspace.expose.clone(),
         },
         workspace,
         steps,
+        left_out: left_out.collect(),
+        redact: request.redact.clone(),
     };
     plan.digest = json::digest(&plan);
     Ok(plan)
@@ -53,6 +79,7 @@ pub fn plan(request: &Request, facts: &Facts, source: &str) -> Result<Plan, Prob
 #[derive(Debug)]
 pub(super) struct Planner<'a> {
     pub(super) facts: &'a Facts,
+    pub(super) goldens: GoldenUse,
     /// The workspace as it is expected before the next step.
     pub(super) tree: SymbolicTree<'a>,
     /// The numbers of the steps so far that run a command, which may change anything.
@@ -65,9 +92,10 @@ pub(super) struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(request: &'a Request, facts: &'a Facts) -> Self {
+    fn new(request: &'a Request, facts: &'a Facts, goldens: GoldenUse) -> Self {
         Self {
             facts,
+            goldens,
             tree: match workspace::listing(facts) {
                 None if request.workspace.seed.is_some() => SymbolicTree::unknown(),
                 listing => SymbolicTree::new(listing),
@@ -124,7 +152,7 @@ impl<'a> Planner<'a> {
         let effect = if refused || draft.idle {
             Effect::Nothing
         } else {
-            effect(&action)
+            effect(&action).max(golden::effect(&action))
         };
         let problems = draft.settle(&self.commands);
         if draft.certainty == Certainty::Predicted {

@@ -173,6 +173,10 @@ codes! {
     ExportParent = "export-parent",
     /// Two steps export to one host path.
     ExportTwice = "export-twice",
+    /// A golden that does not lie below the request's directory.
+    GoldenOutside = "golden-outside",
+    /// A golden that cannot be read, or not be written where that is wanted.
+    GoldenUnusable = "golden-unusable",
     /// Expectations that cannot hold together, or not for this verb.
     ExpectConflict = "expect-conflict",
     /// A pattern or regular expression that cannot be read.

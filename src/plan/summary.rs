@@ -1,7 +1,9 @@
 //! One step in a line, and its expectations in another.
 
 use super::text::{bytes, count, escape, excerpt};
-use super::{Certainty, Plan, PlannedAction, PlannedExec, PlannedStep, PlannedText, TextCheck};
+use super::{
+    Certainty, GoldenUse, Plan, PlannedAction, PlannedExec, PlannedStep, PlannedText, TextCheck,
+};
 use crate::request::{Duration, GuestPath, Missing, Overwrite, PatchMatch, Size};
 
 /// How much of an expected text is shown.
@@ -141,6 +143,16 @@ pub(super) fn details(step: &PlannedStep) -> Vec<(&'static str, String)> {
     if !expect.is_empty() {
         out.push(("expect", expect.join(" · ")));
     }
+    for (_, golden) in super::golden::goldens(step) {
+        if golden.usage == GoldenUse::Compare {
+            continue;
+        }
+        let text = match &golden.expected {
+            Some(_) => format!("{}   {HOST_WRITE}, replaced if it differs", golden.shown),
+            None => format!("{}   {HOST_WRITE}, new", golden.shown),
+        };
+        out.push(("golden", escape(text)));
+    }
     for capture in &step.captures {
         out.push((
             "value",
@@ -261,6 +273,10 @@ fn checks(what: &str, checks: &PlannedText) -> Vec<String> {
             TextCheck::Contains(bytes) => ("contains", excerpt(bytes, EXCERPT)),
             TextCheck::Matches(pattern) => ("matches", format!("/{}/", escape(pattern))),
             TextCheck::Lines(lines) => ("has", count(*lines, "line", "lines")),
+            TextCheck::Golden(golden) => match &golden.expected {
+                Some(_) => ("is", escape(&golden.shown)),
+                None => ("is", format!("{} (not there)", escape(&golden.shown))),
+            },
             TextCheck::Empty(true) => ("is", "empty".to_owned()),
             TextCheck::Empty(false) => ("is", "not empty".to_owned()),
         };

@@ -28,6 +28,8 @@ pub struct Facts {
     pub expose: BTreeMap<String, ExposeFact>,
     /// Files that the request takes text from, by its spelling.
     pub from: BTreeMap<String, FileFact>,
+    /// Goldens, by the request's spelling.
+    pub goldens: BTreeMap<String, GoldenFact>,
     /// Host paths that exports become, by the request's spelling.
     pub exports: BTreeMap<String, ExportFact>,
 }
@@ -236,6 +238,15 @@ pub struct ExportFact {
     /// The first parent below the request's directory that is a link.
     #[serde(default)]
     pub linked_parent: Option<PathBuf>,
+}
+
+/// A host file that holds what a text is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoldenFact {
+    /// Where it lies, or would be written.
+    pub place: ExportFact,
+    /// What it holds.
+    pub content: FileFact,
 }
 
 /// What stands at a host path.

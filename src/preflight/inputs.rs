@@ -54,6 +54,8 @@ pub enum InputKind {
     Seed,
     /// A host file that the request takes bytes from.
     From,
+    /// A host file that a text is held against.
+    Golden,
     /// A host path that an export becomes.
     Export,
 }
@@ -70,6 +72,7 @@ impl InputKind {
             Self::Expose => "expose",
             Self::Seed => "seed",
             Self::From => "from",
+            Self::Golden => "golden",
             Self::Export => "export",
         }
     }
@@ -104,14 +107,12 @@ pub fn inputs(facts: &Facts) -> Vec<Input> {
         out.push(Input::new(InputKind::Variable, name.as_str(), is, digest));
     }
     for (name, fact) in &facts.from {
-        let (is, digest) = match fact {
-            FileFact::Content(bytes) => ("file".to_owned(), Some(Digest::of(bytes))),
-            FileFact::Missing => ("nothing".to_owned(), None),
-            FileFact::NotAFile(kind) => (kind.clone(), None),
-            FileFact::Unreadable(why) => (format!("unreadable: {why}"), None),
-            FileFact::TooLarge(size) => (format!("file of {size} bytes"), None),
-        };
+        let (is, digest) = file(fact);
         out.push(Input::new(InputKind::From, name.as_str(), is, digest));
+    }
+    for (name, fact) in &facts.goldens {
+        let (is, digest) = file(&fact.content);
+        out.push(Input::new(InputKind::Golden, name.as_str(), is, digest));
     }
     if let Some(fact) = &facts.environment {
         let (is, digest) = match fact {
@@ -145,6 +146,16 @@ pub fn inputs(facts: &Facts) -> Vec<Input> {
     }
     out.sort();
     out
+}
+
+fn file(fact: &FileFact) -> (String, Option<Digest>) {
+    match fact {
+        FileFact::Content(bytes) => ("file".to_owned(), Some(Digest::of(bytes))),
+        FileFact::Missing => ("nothing".to_owned(), None),
+        FileFact::NotAFile(kind) => (kind.clone(), None),
+        FileFact::Unreadable(why) => (format!("unreadable: {why}"), None),
+        FileFact::TooLarge(size) => (format!("file of {size} bytes"), None),
+    }
 }
 
 fn export(name: &str, fact: &ExportFact) -> Input {

@@ -11,8 +11,8 @@ mod seed;
 mod touched;
 
 pub use facts::{
-    EntryKind, EnvironmentFact, ExportFact, ExposeFact, Facts, FileFact, HostFacts, MAX_FILE,
-    MAX_LEFT_OUT, ParentFact, SeedContent, SeedEntry, SeedFact, SeedLeftOut, SeedListing,
+    EntryKind, EnvironmentFact, ExportFact, ExposeFact, Facts, FileFact, GoldenFact, HostFacts,
+    MAX_FILE, MAX_LEFT_OUT, ParentFact, SeedContent, SeedEntry, SeedFact, SeedLeftOut, SeedListing,
     TargetFact,
 };
 
@@ -76,7 +76,14 @@ pub fn gather(request: &Request, around: &Surroundings) -> Facts {
             .expose
             .insert(path.clone(), host::expose(path, around));
     }
-    for step in &request.steps {
+    for golden in touched::goldens(request) {
+        let fact = GoldenFact {
+            place: host::export(base, golden),
+            content: file::read(&base.join(golden)),
+        };
+        facts.goldens.insert(golden.to_owned(), fact);
+    }
+    for (_, step) in request.selected() {
         if let Action::Export(export) = &step.action {
             let fact = host::export(base, &export.to);
             facts.exports.insert(export.to.clone(), fact);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Every `from` of the request, as it spells them.
 pub(super) fn from_files(request: &Request) -> BTreeSet<&str> {
     let mut out = BTreeSet::new();
-    for step in &request.steps {
+    for (_, step) in request.selected() {
         contents(step, &mut |content| match content {
             Content::From(path) => {
                 out.insert(path.as_str());
@@ -17,6 +17,23 @@ pub(super) fn from_files(request: &Request) -> BTreeSet<&str> {
         });
     }
     out
+}
+
+/// Every golden of the request, as it spells them.
+pub(super) fn goldens(request: &Request) -> BTreeSet<&str> {
+    let steps = request.selected().map(|(_, step)| &step.expect);
+    let texts = steps.flat_map(|expect| {
+        [
+            &expect.stdout,
+            &expect.stderr,
+            &expect.content,
+            &expect.text,
+        ]
+    });
+    texts
+        .flatten()
+        .filter_map(|text| text.golden.as_deref())
+        .collect()
 }
 
 /// Calls `see` with every content of a step, in document order.
@@ -53,7 +70,7 @@ pub(super) fn guest_paths(
     let mut add = |path: &[u8]| {
         out.insert(path.to_vec());
     };
-    for step in &request.steps {
+    for (_, step) in request.selected() {
         match &step.action {
             Action::Write(write) => write.files.keys().for_each(|path| add(path.as_bytes())),
             Action::Patch(step) => {

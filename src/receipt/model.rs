@@ -1,6 +1,6 @@
 //! The receipt as types. Field names are the document's; a new field is optional, so that old receipts stay readable.
 
-use crate::plan::PlannedLimit;
+use crate::plan::{LeftOutStep, PlannedLimit};
 use crate::request::Digest;
 use crate::workspace::HostFile;
 use base64::Engine as _;
@@ -81,6 +81,9 @@ pub struct Receipt {
     pub lost: Option<String>,
     /// Every step of the plan, also those that did not run.
     pub steps: Vec<StepReport>,
+    /// Steps of the request that were not part of the run, because others were selected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOutStep>,
     /// What differs from the baseline at the end, sorted by path.
     pub changes: Vec<ChangeReport>,
     /// Files written on the host, in order.

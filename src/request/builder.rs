@@ -59,6 +59,10 @@ impl RequestBuilder {
         push(&mut self.tree, &["env"], Node::text(name));
         self
     }
+    /// Takes what differs each time out of a text before it is compared with a golden.
+    pub fn redact(self, name: &str, regex: impl Into<String>) -> Self {
+        self.set(&["redact", name], Node::text(regex))
+    }
     /// The kind of machine: `auto` or `namespace`.
     pub fn machine(self, machine: impl Into<String>) -> Self {
         self.set(&["workspace", "machine"], Node::text(machine))

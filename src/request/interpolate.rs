@@ -86,7 +86,15 @@ pub fn resolve(request: &Request, values: &Values) -> Result<Request, Vec<Refere
     visit_workspace(&mut resolved, &mut |kind, pointer, text| {
         fill(kind, pointer, text, &scope, &mut late, &mut errors);
     });
+    for (name, regex) in &mut resolved.redact {
+        let place = Pointer::default().at("redact").at(name);
+        fill(Kind::Regex, place, regex, &scope, &mut late, &mut errors);
+    }
     for (index, step) in resolved.steps.iter_mut().enumerate() {
+        // What does not run needs no values.
+        if resolved.left_out.contains(&index) {
+            continue;
+        }
         scope.here = Some(index);
         let mut late = BTreeMap::new();
         visit_step(step, &Pointer::step(index), &mut |kind, pointer, text| {
@@ -263,9 +271,13 @@ fn visit_expectation(expect: &mut TextExpect, at: &Pointer, visit: &mut impl Vis
         matches,
         lines: _,
         empty: _,
+        golden,
     } = expect;
     if let Some(equals) = equals {
         visit_content(equals, Some(Kind::Expected), &at.at("equals"), visit);
+    }
+    if let Some(golden) = golden {
+        visit(Kind::HostPath, at.at("golden"), golden);
     }
     for (index, text) in contains.iter_mut().enumerate() {
         visit(Kind::Expected, at.at("contains").at(index), text);

@@ -8,7 +8,7 @@ use super::model::{
 use super::tree::{Node, Value};
 use super::{Capture, CaptureSource, Digest, Duration, GuestPath, Retry, Size, check_text};
 use base64::Engine as _;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What every `expect` below relies on.
 const CHECKED: &str = "the tree was held against the table";
@@ -20,6 +20,8 @@ pub(crate) fn lower(tree: &Node) -> Request {
         description: text(tree, "description"),
         vars: texts_by_name(tree, "vars"),
         env: texts(tree, "env"),
+        redact: texts_by_name(tree, "redact"),
+        left_out: BTreeSet::new(),
         workspace: tree.get("workspace").map(workspace).unwrap_or_default(),
         steps: tree
             .get("step")
@@ -208,6 +210,7 @@ fn text_expect(node: &Node) -> TextExpect {
         matches: node.get("matches").map(strings).unwrap_or_default(),
         lines: number(node, "lines"),
         empty: flag(node, "empty"),
+        golden: text(node, "golden"),
     }
 }
 

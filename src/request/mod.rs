@@ -28,6 +28,7 @@ mod read_json;
 mod read_toml;
 mod reference;
 mod scope;
+mod select;
 mod shape;
 mod step_builder;
 mod suggest;
@@ -51,6 +52,7 @@ pub use model::{
 };
 pub use path::{GuestPath, GuestPathError};
 pub use reference::literal;
+pub use select::Selection;
 pub(crate) use shape::Kind;
 pub use step_builder::StepBuilder;
 pub use tree::Span;

@@ -1,7 +1,7 @@
 //! The request as types. What a person wrote, with nothing decided for them: defaults are the planner's.
 
 use super::{Capture, Digest, Duration, GuestPath, Retry, Size, Template};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// A JSON pointer (RFC 6901) to a place in the document, such as `/step/0/expect/stdout/contains`.
@@ -56,8 +56,12 @@ pub struct Request {
     pub env: Vec<String>,
     /// The workspace to make.
     pub workspace: Workspace,
+    /// What is taken out of a text before it is compared with a golden: regular expressions by name.
+    pub redact: BTreeMap<String, String>,
     /// In the order they run.
     pub steps: Vec<Step>,
+    /// Steps that do not run, counted from 0. Nothing of it is written: `select` says it.
+    pub left_out: BTreeSet<usize>,
 }
 
 /// The workspace to make.
@@ -466,4 +470,6 @@ pub struct TextExpect {
     pub lines: Option<u64>,
     /// It is empty (or is not).
     pub empty: Option<bool>,
+    /// It is what this host file holds, once both are rid of what differs each time. Relative to the request file.
+    pub golden: Option<String>,
 }

@@ -69,7 +69,9 @@ pub(crate) fn raise(request: &Request) -> Node {
         vars,
         env,
         workspace,
+        redact,
         steps,
+        left_out: _,
     } = request;
     let mut fields = Fields(Vec::new());
     fields.integer("pyro", Some(1));
@@ -81,6 +83,10 @@ pub(crate) fn raise(request: &Request) -> Node {
     );
     fields.list("env", env);
     fields.table("workspace", raise_workspace(workspace));
+    fields.map(
+        "redact",
+        redact.iter().map(|(name, regex)| (name, Node::text(regex))),
+    );
     if !steps.is_empty() {
         let steps = steps.iter().map(raise_step).collect();
         fields.add("step", Node::built(Value::List(steps)));
@@ -335,6 +341,7 @@ fn raise_text_expect(expect: &TextExpect) -> Fields {
         matches,
         lines,
         empty,
+        golden,
     } = expect;
     let mut fields = Fields(Vec::new());
     if let Some(equals) = equals {
@@ -344,5 +351,6 @@ fn raise_text_expect(expect: &TextExpect) -> Fields {
     fields.one_or_more("matches", matches);
     fields.integer("lines", *lines);
     fields.flag("empty", *empty);
+    fields.text("golden", golden.as_ref());
     fields
 }

@@ -33,6 +33,7 @@ struct ScopeStep {
     id: Option<StepId>,
     captures: BTreeSet<String>,
     always: bool,
+    left_out: bool,
 }
 
 impl Scope {
@@ -68,6 +69,7 @@ impl Scope {
                     step.get("always").map(|node| &node.value),
                     Some(Value::Flag(true))
                 ),
+                left_out: false,
             });
         }
         scope
@@ -84,7 +86,7 @@ impl Scope {
                 .collect(),
             ..Self::default()
         };
-        for step in &request.steps {
+        for (index, step) in request.steps.iter().enumerate() {
             let Step {
                 id,
                 capture,
@@ -95,6 +97,7 @@ impl Scope {
                 id: id.clone(),
                 captures: capture.keys().cloned().collect(),
                 always: *always,
+                left_out: request.left_out.contains(&index),
             });
         }
         scope
@@ -193,6 +196,13 @@ impl Scope {
                 format!("step `{id}` comes later, so nothing of it is known here"),
                 "a later step",
                 format!("move step `{id}` before this one"),
+            ));
+        }
+        if step.left_out {
+            return Err(nowhere(
+                format!("step `{id}` is not selected, so nothing of it is known here"),
+                "does not run",
+                format!("select step `{id}` as well"),
             ));
         }
         if !step.captures.contains(value) {

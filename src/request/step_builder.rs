@@ -179,6 +179,22 @@ impl StepBuilder {
     pub fn expect_stdout_matches(self, regex: impl Into<String>) -> Self {
         self.add(&["expect", "stdout", "matches"], regex)
     }
+    /// Standard output must be what this host file holds.
+    pub fn expect_stdout_golden(self, path: impl Into<String>) -> Self {
+        self.set(&["expect", "stdout", "golden"], Node::text(path))
+    }
+    /// Standard error must be what this host file holds.
+    pub fn expect_stderr_golden(self, path: impl Into<String>) -> Self {
+        self.set(&["expect", "stderr", "golden"], Node::text(path))
+    }
+    /// `read`: what was read must be what this host file holds.
+    pub fn expect_content_golden(self, path: impl Into<String>) -> Self {
+        self.set(&["expect", "content", "golden"], Node::text(path))
+    }
+    /// `diff`, `list`: the text must be what this host file holds.
+    pub fn expect_text_golden(self, path: impl Into<String>) -> Self {
+        self.set(&["expect", "text", "golden"], Node::text(path))
+    }
     /// Standard error must be this.
     pub fn expect_stderr_equals(self, text: impl Into<String>) -> Self {
         self.set(&["expect", "stderr", "equals"], Node::text(text))

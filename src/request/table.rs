@@ -34,6 +34,12 @@ pub(crate) static REQUEST: Place = Place {
         .default("none"),
         Key::new("workspace", Table(&WORKSPACE), "The workspace to make.")
             .default("an empty one on the host's programs"),
+        Key::new(
+            "redact",
+            Map(Kind::VarName, &Text(Kind::Regex)),
+            "What a text is rid of before it is compared with a golden: each match, or its first group, becomes `[NAME]`.",
+        )
+        .default("escape sequences, ids, temporary paths and measured times are taken out"),
         Key::new("step", Steps, "The steps, in the order they run."),
     ],
     one_of: &[],
@@ -190,6 +196,11 @@ pub(crate) static TEXT_EXPECT: Place = Place {
         ),
         Key::new("lines", Number(0, i64::MAX), "It has this many lines."),
         Key::new("empty", Flag, "It is empty, or is not."),
+        Key::new(
+            "golden",
+            Text(Kind::HostPath),
+            "It is what this host file holds, below the request's directory; `pyro apply --update-goldens` writes it.",
+        ),
     ],
     one_of: &[],
 };

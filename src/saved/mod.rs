@@ -18,7 +18,7 @@ use crate::execute::{Event, Ran};
 use crate::pipeline::{self, Error, Options};
 use crate::plan::{Plan, plan, seed_contents, to_json};
 use crate::preflight::{Facts, FileFact, HostFacts, Input, InputKind, SeedFact, inputs};
-use crate::request::{Digest, Document, ParseErrors, Request, Syntax, parse};
+use crate::request::{Digest, Document, ParseErrors, Request, Selection, Syntax, parse};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -37,11 +37,17 @@ pub struct SavedPlan {
     pyro_version: String,
     request: SavedRequest,
     vars: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "is_everything")]
+    selection: Selection,
     base_dir: PathBuf,
     host: HostFacts,
     inputs: Vec<Input>,
     plan: Value,
     digest: Digest,
+}
+
+fn is_everything(selection: &Selection) -> bool {
+    *selection == Selection::default()
 }
 
 /// The request as it was read.
@@ -84,6 +90,7 @@ impl SavedPlan {
                 text: document.text.clone(),
             },
             vars: options.vars.clone(),
+            selection: options.selection.clone(),
             base_dir,
             host: HostFacts::default(),
             inputs: Vec::new(),
@@ -244,6 +251,7 @@ impl SavedPlan {
         let options = Options {
             base_dir: self.base_dir.clone(),
             vars: self.vars.clone(),
+            selection: self.selection.clone(),
             state_dir: options.state_dir.clone(),
             ..Options::default()
         };

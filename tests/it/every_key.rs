@@ -47,7 +47,7 @@ fn right_words_in_any_place_are_answered() {
     for value in values.clone() {
         values.push(json!([value]));
         for key in [
-            "a", "from", "base64", "text", "equals", "contains", "matches", "lines",
+            "a", "from", "base64", "text", "equals", "contains", "matches", "lines", "golden",
         ] {
             values.push(json!({ key: value }));
         }

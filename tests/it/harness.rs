@@ -82,6 +82,7 @@ impl World {
             .current_dir(self.work())
             .env("PYRO_STATE_DIR", self.state())
             .env_remove("PYRO_LOG")
+            .env_remove("CI")
             .env_remove("NO_COLOR")
             .env("TERM", "xterm")
             .stdin(Stdio::null())

@@ -9,6 +9,7 @@ mod corpus;
 mod docs;
 mod every_key;
 mod examples;
+mod goldens;
 mod harness;
 mod hostile;
 mod kept;

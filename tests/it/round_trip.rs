@@ -10,7 +10,7 @@ use pyro::request::{
     Write, WriteFile, canonical_json, emit, literal, parse,
 };
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Text with everything in it that a syntax may trip over.
 fn text() -> impl Strategy<Value = String> {
@@ -58,14 +58,18 @@ fn expected() -> impl Strategy<Value = TextExpect> {
         vec("[a-z]{1,3}(\\\\d\\+|\\.\\*|\"|')?", 0..3),
         of(0..100_u64),
         of(any::<bool>()),
+        of(host_path()),
     )
-        .prop_map(|(equals, contains, matches, lines, empty)| TextExpect {
-            equals,
-            contains,
-            matches,
-            lines,
-            empty,
-        })
+        .prop_map(
+            |(equals, contains, matches, lines, empty, golden)| TextExpect {
+                equals,
+                contains,
+                matches,
+                lines,
+                empty,
+                golden,
+            },
+        )
 }
 
 fn duration() -> impl Strategy<Value = Duration> {
@@ -280,10 +284,15 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         of(text()),
         btree_map("[A-Za-z_][A-Za-z0-9_-]{0,5}", text(), 0..3),
         vec("[A-Za-z_][A-Za-z0-9_]{0,5}", 0..3),
+        btree_map(
+            "[A-Za-z_][A-Za-z0-9_-]{0,5}",
+            "[a-z]{1,3}(\\d\\+|\"|')?",
+            0..3,
+        ),
         workspace(),
         vec(step, 0..5),
     )
-        .prop_map(|(name, description, vars, env, workspace, steps)| {
+        .prop_map(|(name, description, vars, env, redact, workspace, steps)| {
             let steps = steps.into_iter().enumerate().map(
                 |(index, (named, (action, expect), always, retry, capture))| Step {
                     id: named.then(|| StepId::parse(&format!("step-{index}")).expect("an id")),
@@ -302,6 +311,8 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
                 vars,
                 env,
                 workspace,
+                redact,
+                left_out: BTreeSet::new(),
                 steps: steps.collect(),
             }
         })
