@@ -80,6 +80,12 @@ pub trait Spawner: Debug {
         false
     }
 
+    /// How many processes of programs the kernel has ended so far because all of them together had no memory left;
+    /// nothing where it does not tell.
+    fn memory_kills(&self) -> Option<u64> {
+        None
+    }
+
     /// Reaps children of the agent that are none of the running [`Child`]ren (`keep`); the pids are theirs.
     fn reap_others(&mut self, keep: &[i32]);
 }

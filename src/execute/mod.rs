@@ -36,10 +36,11 @@ use crate::receipt::{
     SeedReport, StepReport, Text,
 };
 use crate::workspace::{
-    Baseline, KeepContents, KeptNote, RunDir, Seed, SeedError, StateDir, StateError, Timestamp,
+    Baseline, GroupError, IfMissing, KeepContents, KeptNote, NewGroup, RunDir, Seed, SeedError,
+    StateDir, StateError, Timestamp,
 };
 use pyro_protocol::Bytes;
-use pyro_protocol::boot::{Boot, BootEnvironment, Ids};
+use pyro_protocol::boot::{Boot, BootEnvironment, Confine, Ids};
 use pyro_protocol::manifest::Entry;
 use pyro_protocol::message::Kind;
 use session::{Session, StepError};
@@ -69,6 +70,8 @@ pub enum ExecuteError {
 enum Lost {
     #[error("find ids for the sandbox")]
     Ids(#[source] io::Error),
+    #[error("limit the sandbox")]
+    Group(#[source] GroupError),
     #[error("fill the workspace")]
     Seed(#[source] SeedError),
     #[error(
@@ -228,8 +231,11 @@ struct Begun {
 }
 
 fn begin(plan: &Plan, run: &RunDir, spare: Spare) -> Result<Begun, Lost> {
+    let confine = confine(plan, run).map_err(Lost::Group)?;
     let (ids, range) = machine::ids_for_this_user().map_err(Lost::Ids)?;
-    let booting = spare.boot(&boot(plan, run, ids)).map_err(Lost::Boot)?;
+    let booting = spare
+        .boot(&boot(plan, run, ids, confine))
+        .map_err(Lost::Boot)?;
     Ok(Begun {
         booting,
         ids,
@@ -478,7 +484,37 @@ pub(crate) fn isolation(ids: Ids, notes: &[String]) -> Vec<String> {
     lines
 }
 
-fn boot(plan: &Plan, run: &RunDir, ids: Ids) -> Boot {
+/// Makes the control groups of the run.
+fn confine(plan: &Plan, run: &RunDir) -> Result<Confine, GroupError> {
+    let workspace = &plan.workspace;
+    let mut confine = Confine {
+        processors: workspace.processors,
+        ..Confine::default()
+    };
+    for group in &workspace.groups {
+        let settings: Vec<_> = (group.settings.iter())
+            .map(|setting| {
+                let if_missing = match setting.optional {
+                    true => IfMissing::PassOver,
+                    false => IfMissing::Refuse,
+                };
+                (setting.file.to_owned(), setting.value.clone(), if_missing)
+            })
+            .collect();
+        let made = run.make_group(NewGroup {
+            parent: &group.parent,
+            settings: &settings,
+        })?;
+        let file = |name| Bytes::from(made.join(name).as_os_str().as_bytes());
+        confine.join.push(file(group.join));
+        if let Some(events) = group.events {
+            confine.events = Some(file(events));
+        }
+    }
+    Ok(confine)
+}
+
+fn boot(plan: &Plan, run: &RunDir, ids: Ids, confine: Confine) -> Boot {
     let bytes = |path: &Path| Bytes::from(path.as_os_str().as_bytes());
     Boot {
         run_dir: bytes(run.path()),
@@ -495,5 +531,6 @@ fn boot(plan: &Plan, run: &RunDir, ids: Ids) -> Boot {
         hostname: plan.workspace.hostname.clone(),
         ids,
         limits: plan.workspace.limits,
+        confine,
     }
 }

@@ -297,7 +297,7 @@ mod tests {
     use super::*;
     use crate::machine::{IdRangeLock, ids_for_this_user};
     use pyro_protocol::Bytes;
-    use pyro_protocol::boot::{BootStep, Limits};
+    use pyro_protocol::boot::{BootStep, Confine, Limits};
 
     fn boot(folder: &Path) -> (Boot, Option<IdRangeLock>) {
         let run_dir = folder.join("run");
@@ -318,6 +318,7 @@ mod tests {
                 disk_reserve: 0,
                 open_files: 1024,
             },
+            confine: Confine::default(),
         };
         (boot, lock)
     }

@@ -1,8 +1,8 @@
 //! How much the workspace may use, and how honestly each limit is kept.
 
-use super::{Enforcement, PlannedLimit, Problem, ProblemCode, text};
+use super::{Enforcement, PlannedGroup, PlannedLimit, Problem, ProblemCode, groups, text};
 use crate::preflight::HostFacts;
-use crate::request::{Pointer, Size, Workspace};
+use crate::request::{Cpus, Pointer, Size, Workspace};
 use pyro_protocol::boot::Limits;
 
 const MIB: u64 = 1 << 20;
@@ -11,15 +11,29 @@ const PROCESSES: u64 = 1024;
 const OPEN_FILES: u64 = 4096;
 /// Less than this and no shell starts.
 const LEAST_MEMORY: u64 = 16 * MIB;
+/// The kernel measures no smaller share.
+const LEAST_CPUS: Cpus = Cpus::from_millis(10);
 const LEAST_PROCESSES: u64 = 4;
 const LEAST_DISK: u64 = MIB;
 
-/// The limits of a workspace, the same for people, and notes on what is short.
+/// The limits of a workspace.
+#[derive(Debug)]
+pub(super) struct Decided {
+    pub(super) limits: Limits,
+    pub(super) groups: Vec<PlannedGroup>,
+    pub(super) processors: Option<u32>,
+    /// For people.
+    pub(super) shown: Vec<PlannedLimit>,
+    /// What is short, or kept less well than one might think.
+    pub(super) notes: Vec<String>,
+}
+
+/// Decides on them.
 pub(super) fn decide(
     workspace: &Workspace,
     host: &HostFacts,
     problems: &mut Vec<Problem>,
-) -> (Limits, Vec<PlannedLimit>, Vec<String>) {
+) -> Decided {
     let mut notes = Vec::new();
     let place = Pointer("/workspace".to_owned());
     let mut least = |key: &str, value: u64, least: u64, shown: String| {
@@ -61,6 +75,17 @@ pub(super) fn decide(
         );
     }
 
+    if let Some(cpus) = workspace.cpus {
+        let shown = format!("\"{LEAST_CPUS}\"");
+        least("cpus", cpus.as_millis(), LEAST_CPUS.as_millis(), shown);
+        if host.cores > 0 && cpus.as_millis() > host.cores * 1000 {
+            let cores = text::count(host.cores, "processor", "processors");
+            notes.push(format!(
+                "the host has {cores}, fewer than the workspace may use"
+            ));
+        }
+    }
+
     let limits = Limits {
         processes: workspace.processes.unwrap_or(PROCESSES),
         memory: workspace
@@ -87,8 +112,14 @@ pub(super) fn decide(
         value,
         enforcement,
     };
+    let groups = groups::decide(&limits, workspace.cpus, &host.groups);
+    let memory = match &host.groups.memory {
+        Some(_) => Enforcement::Enforced,
+        None => Enforcement::Watched,
+    };
+    let (cpu, processors) = cpu(workspace.cpus, host, &mut notes);
     let shown = vec![
-        limit("memory", size(limits.memory), Enforcement::Watched),
+        limit("memory", size(limits.memory), memory),
         limit("disk", size(limits.disk), Enforcement::Watched),
         limit(
             "processes",
@@ -103,11 +134,55 @@ pub(super) fn decide(
         limit("network", "off".to_owned(), Enforcement::Enforced),
         limit(
             "cpu",
-            text::count(host.cores.max(1), "core", "cores"),
-            Enforcement::NotEnforced,
+            match workspace.cpus {
+                Some(cpus) if cpus.as_whole() == Some(1) => "1 core".to_owned(),
+                Some(cpus) => format!("{cpus} cores"),
+                None => text::count(host.cores.max(1), "core", "cores"),
+            },
+            cpu,
         ),
     ];
-    (limits, shown, notes)
+    Decided {
+        limits,
+        groups,
+        processors,
+        shown,
+        notes,
+    }
+}
+
+/// How the share of processors is kept, and on how many of them programs are held where that is how.
+fn cpu(
+    cpus: Option<Cpus>,
+    host: &HostFacts,
+    notes: &mut Vec<String>,
+) -> (Enforcement, Option<u32>) {
+    let Some(cpus) = cpus else {
+        return (Enforcement::NotEnforced, None);
+    };
+    if host.groups.cpu.is_some() {
+        return (Enforcement::Enforced, None);
+    }
+    let count = cpus.as_millis().div_ceil(1000);
+    let (kept, processors) = match count {
+        1 => ("1 processor".to_owned(), "one"),
+        count => (format!("{count} processors"), "each"),
+    };
+    let kept_on = u32::try_from(count).ok();
+    match cpus.as_whole() {
+        Some(_) => {
+            notes.push(format!(
+                "no control group can be used for `cpus`: programs are kept on {kept} instead"
+            ));
+            (Enforcement::Enforced, kept_on)
+        }
+        None => {
+            notes.push(format!(
+                "no control group can be used for `cpus`: programs are kept on {kept}, and may keep {processors} busy"
+            ));
+            (Enforcement::NotEnforced, kept_on)
+        }
+    }
 }
 
 /// Half of what there is, in steps of 256 MiB.
@@ -139,10 +214,10 @@ fn power_of_two(number: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{GIB, MIB, decide, default_disk, default_memory, reserve};
+    use super::{Decided, GIB, MIB, decide, default_disk, default_memory, reserve};
     use crate::plan::Enforcement;
-    use crate::preflight::HostFacts;
-    use crate::request::{Size, Workspace};
+    use crate::preflight::{GroupFacts, GroupVersion, HostFacts};
+    use crate::request::{Cpus, Size, Workspace};
 
     #[test]
     fn defaults_leave_room_for_the_host() {
@@ -158,7 +233,8 @@ mod tests {
     #[test]
     fn each_limit_says_how_it_is_kept() {
         let mut problems = Vec::new();
-        let (_, shown, notes) = decide(&Workspace::default(), &HostFacts::default(), &mut problems);
+        let Decided { shown, notes, .. } =
+            decide(&Workspace::default(), &HostFacts::default(), &mut problems);
         let kept = |name| {
             let limit = shown.iter().find(|limit| limit.name == name);
             limit.expect("all limits are shown").enforcement
@@ -172,15 +248,62 @@ mod tests {
     }
 
     #[test]
+    fn processors_are_divided_by_a_group_or_counted_off() {
+        let groups = GroupFacts {
+            version: Some(GroupVersion::Two),
+            memory: Some("/g".into()),
+            cpu: Some("/g".into()),
+            processes: Some("/g".into()),
+        };
+        for (millis, groups, kept, on) in [
+            (1500, groups.clone(), Enforcement::Enforced, None),
+            (2000, GroupFacts::default(), Enforcement::Enforced, Some(2)),
+            (
+                1500,
+                GroupFacts::default(),
+                Enforcement::NotEnforced,
+                Some(2),
+            ),
+        ] {
+            let workspace = Workspace {
+                cpus: Some(Cpus::from_millis(millis)),
+                ..Workspace::default()
+            };
+            let memory = groups.memory.is_some();
+            let host = HostFacts {
+                groups,
+                cores: 8,
+                ..HostFacts::default()
+            };
+            let decided = decide(&workspace, &host, &mut Vec::new());
+            let of = |name| {
+                let limit = decided.shown.iter().find(|limit| limit.name == name);
+                limit.expect("all limits are shown").enforcement
+            };
+            assert_eq!((of("cpu"), decided.processors), (kept, on));
+            assert_eq!(of("memory") == Enforcement::Enforced, memory);
+            assert_eq!(decided.notes.is_empty(), memory, "{:?}", decided.notes);
+        }
+    }
+
+    #[test]
     fn too_little_is_refused() {
         let workspace = Workspace {
             memory: Some(Size::from_bytes(MIB)),
             processes: Some(1),
+            cpus: Some(Cpus::from_millis(9)),
             ..Workspace::default()
         };
         let mut problems = Vec::new();
         decide(&workspace, &HostFacts::default(), &mut problems);
         let places: Vec<_> = problems.iter().map(|p| p.pointer.0.as_str()).collect();
-        assert_eq!(places, ["/workspace/memory", "/workspace/processes"]);
+        assert_eq!(
+            places,
+            [
+                "/workspace/memory",
+                "/workspace/processes",
+                "/workspace/cpus"
+            ]
+        );
     }
 }

@@ -17,6 +17,7 @@ mod expect;
 mod export;
 mod files;
 mod golden;
+mod groups;
 mod json;
 mod limits;
 mod model;
@@ -32,6 +33,7 @@ mod workspace;
 
 pub use describe::{Style, describe};
 pub use golden::{GoldenUse, PlannedGolden};
+pub use groups::{GroupSetting, PlannedGroup};
 pub use json::to_json;
 pub use model::{
     Certainty, Effect, Enforcement, HostWrite, LeftOut, LeftOutStep, Plan, PlannedAction,

@@ -1,6 +1,6 @@
 //! The plan as types. Nothing in it is optional because nobody decided.
 
-use super::{Late, PlannedCapture, PlannedGolden, PlannedRetry, Problem};
+use super::{Late, PlannedCapture, PlannedGolden, PlannedGroup, PlannedRetry, Problem};
 use crate::patch;
 use crate::request::{
     Digest, Duration, GuestPath, Missing, Overwrite, PatchMatch, Pointer, Signal, Size, StepId,
@@ -61,6 +61,10 @@ pub struct PlannedWorkspace {
     pub expose: Vec<PathBuf>,
     /// In force for the whole workspace.
     pub limits: Limits,
+    /// Control groups that hold programs to them.
+    pub groups: Vec<PlannedGroup>,
+    /// How many processors programs are kept on, where no group can divide them.
+    pub processors: Option<u32>,
     /// The same for people and receipts: each limit with how it is kept.
     pub limits_shown: Vec<PlannedLimit>,
     /// Whether `/workspace` outlives the run.

@@ -2,7 +2,9 @@
 
 use super::{
     LeftOut, PlannedEnvironment, PlannedKeep, PlannedMachine, PlannedSeed, PlannedWorkspace,
-    Problem, ProblemCode, limits, text,
+    Problem, ProblemCode,
+    limits::{self, Decided},
+    text,
 };
 use crate::exclude;
 use crate::preflight::{
@@ -73,7 +75,13 @@ pub(super) fn plan(
                 .to_owned(),
         );
     }
-    let (limits, limits_shown, more) = limits::decide(workspace, &facts.host, problems);
+    let Decided {
+        limits,
+        groups,
+        processors,
+        shown: limits_shown,
+        notes: more,
+    } = limits::decide(workspace, &facts.host, problems);
     notes.extend(more);
     PlannedWorkspace {
         keep: keep(workspace, &place, problems, &mut notes),
@@ -84,6 +92,8 @@ pub(super) fn plan(
         seed,
         expose: without_repeats(expose),
         limits,
+        groups,
+        processors,
         limits_shown,
         hostname: HOSTNAME.to_owned(),
         notes,

@@ -48,6 +48,32 @@ pub struct HostFacts {
     pub memory: u64,
     /// Bytes that are free where workspaces live; absent where it cannot be told.
     pub disk_free: Option<u64>,
+    /// Control groups that the caller may make.
+    pub groups: GroupFacts,
+}
+
+/// Control groups that the caller may make: for each resource the group that a new one can go below.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GroupFacts {
+    /// Of the hierarchies below; absent where there are none.
+    pub version: Option<GroupVersion>,
+    /// For memory.
+    pub memory: Option<PathBuf>,
+    /// For a share of the processors.
+    pub cpu: Option<PathBuf>,
+    /// For the number of processes.
+    pub processes: Option<PathBuf>,
+}
+
+/// The two kinds of control groups that Linux has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupVersion {
+    /// A hierarchy for each controller.
+    One,
+    /// One for all.
+    Two,
 }
 
 /// The seed directory.

@@ -11,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 pub(super) fn host(around: &Surroundings) -> HostFacts {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     HostFacts {
+        groups: super::groups::groups(),
         euid: rustix::process::geteuid().as_raw(),
         home: around.home.clone(),
         cores: cores as u64,

@@ -5,15 +5,16 @@
 
 mod facts;
 mod file;
+mod groups;
 mod host;
 mod inputs;
 mod seed;
 mod touched;
 
 pub use facts::{
-    EntryKind, EnvironmentFact, ExportFact, ExposeFact, Facts, FileFact, GoldenFact, HostFacts,
-    MAX_FILE, MAX_LEFT_OUT, ParentFact, SeedContent, SeedEntry, SeedFact, SeedLeftOut, SeedListing,
-    TargetFact,
+    EntryKind, EnvironmentFact, ExportFact, ExposeFact, Facts, FileFact, GoldenFact, GroupFacts,
+    GroupVersion, HostFacts, MAX_FILE, MAX_LEFT_OUT, ParentFact, SeedContent, SeedEntry, SeedFact,
+    SeedLeftOut, SeedListing, TargetFact,
 };
 
 pub use inputs::{Input, InputKind, inputs};

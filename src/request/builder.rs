@@ -90,6 +90,10 @@ impl RequestBuilder {
         push(&mut self.tree, &["workspace", "expose"], Node::text(path));
         self
     }
+    /// Processors that all processes together may keep busy, such as `2` or `1.5`.
+    pub fn cpus(self, cpus: impl ToString) -> Self {
+        self.set(&["workspace", "cpus"], Node::text(cpus.to_string()))
+    }
     /// Memory of all processes together, such as `1GiB`.
     pub fn memory(self, size: impl Into<String>) -> Self {
         self.set(&["workspace", "memory"], Node::text(size))

@@ -7,7 +7,7 @@ use super::shape::{Key, Kind, Place, Shape, Verb};
 use super::suggest::did_you_mean;
 use super::table::{FAILS, REQUEST, VERBS};
 use super::tree::{Entry, Node, Span, Value};
-use super::{ErrorCode, ParseError, ParseErrors, Pointer};
+use super::{Cpus, ErrorCode, ParseError, ParseErrors, Pointer};
 use std::collections::HashMap;
 
 /// Everything that is wrong with `tree`, which was read from `text`.
@@ -206,6 +206,7 @@ impl Checker<'_> {
             | Shape::Table(_)
             | Shape::TextOr(..)
             | Shape::Command
+            | Shape::Cpus
             | Shape::Steps
             | Shape::Expect => format!("set `{}` to {}", key.name, key.shape.wanted()),
         };
@@ -308,6 +309,8 @@ impl Checker<'_> {
             (Shape::Command, Value::Text(text)) => {
                 self.text(Kind::Argument, text, &node.span, at);
             }
+            (Shape::Cpus, Value::Integer(number)) => self.cpus(Cpus::whole(*number), node, at),
+            (Shape::Cpus, Value::Text(text)) => self.cpus(Cpus::parse(text), node, at),
             (Shape::Command, Value::List(items)) => self.argv(items, node, at),
             (Shape::Steps, Value::List(steps)) => {
                 for (index, step) in steps.iter().enumerate() {
@@ -346,6 +349,18 @@ impl Checker<'_> {
         self.wrong(ErrorCode::EmptyList, at, &node.span, message, |error| {
             error.label("nothing in it")
         });
+    }
+
+    fn cpus(&mut self, read: Option<Cpus>, node: &Node, at: &At) {
+        if read.is_none() {
+            let wanted = Shape::Cpus.wanted();
+            let message = format!("`{}` must be {wanted}", at.shown);
+            self.wrong(ErrorCode::BadValue, at, &node.span, message, |error| {
+                error.label("not a number of processors").help(
+                    "give a number above 0 with at most three digits after the point, in quotes if it has any",
+                )
+            });
+        }
     }
 
     fn argv(&mut self, items: &[Node], node: &Node, at: &At) {

@@ -137,6 +137,7 @@ fn value(shape: &Shape) -> String {
         | Shape::Table(_)
         | Shape::TextOr(..)
         | Shape::Command
+        | Shape::Cpus
         | Shape::Steps => shape.wanted(),
     }
 }

@@ -6,7 +6,7 @@ use super::model::{
     TextExpect, Workspace, Write, WriteFile,
 };
 use super::tree::{Node, Value};
-use super::{Capture, CaptureSource, Digest, Duration, GuestPath, Retry, Size, check_text};
+use super::{Capture, CaptureSource, Cpus, Digest, Duration, GuestPath, Retry, Size, check_text};
 use base64::Engine as _;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,6 +47,13 @@ fn workspace(node: &Node) -> Workspace {
         exclude: texts(node, "exclude"),
         respect_gitignore: flag(node, "respect_gitignore").unwrap_or(false),
         expose: texts(node, "expose"),
+        cpus: node.get("cpus").map(|node| {
+            let read = match node.as_text() {
+                Some(text) => Cpus::parse(text),
+                None => Cpus::whole(integer(node)),
+            };
+            read.expect(CHECKED)
+        }),
         memory: size(node, "memory"),
         disk: size(node, "disk"),
         processes: number(node, "processes"),

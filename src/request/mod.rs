@@ -56,7 +56,7 @@ pub use select::Selection;
 pub(crate) use shape::Kind;
 pub use step_builder::StepBuilder;
 pub use tree::Span;
-pub use units::{Digest, Duration, Size};
+pub use units::{Cpus, Digest, Duration, Size};
 
 /// Reads a document; `name` is how it is shown, such as its path.
 ///

@@ -1,6 +1,6 @@
 //! The request as types. What a person wrote, with nothing decided for them: defaults are the planner's.
 
-use super::{Capture, Digest, Duration, GuestPath, Retry, Size, Template};
+use super::{Capture, Cpus, Digest, Duration, GuestPath, Retry, Size, Template};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -79,7 +79,9 @@ pub struct Workspace {
     pub respect_gitignore: bool,
     /// Host paths shown read-only at the same place. `~/` is the caller's home.
     pub expose: Vec<String>,
-    /// Private memory of all processes together.
+    /// Processors that all processes together may keep busy.
+    pub cpus: Option<Cpus>,
+    /// Memory of all processes together.
     pub memory: Option<Size>,
     /// What the workspace may add to the disk.
     pub disk: Option<Size>,

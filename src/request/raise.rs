@@ -102,6 +102,7 @@ fn raise_workspace(workspace: &Workspace) -> Fields {
         exclude,
         respect_gitignore,
         expose,
+        cpus,
         memory,
         disk,
         processes,
@@ -122,6 +123,10 @@ fn raise_workspace(workspace: &Workspace) -> Fields {
     fields.list("exclude", exclude);
     fields.flag("respect_gitignore", respect_gitignore.then_some(true));
     fields.list("expose", expose);
+    match cpus.and_then(|cpus| cpus.as_whole()) {
+        Some(whole) => fields.integer("cpus", Some(whole)),
+        None => fields.text("cpus", *cpus),
+    }
     fields.text("memory", *memory);
     fields.text("disk", *disk);
     fields.integer("processes", *processes);

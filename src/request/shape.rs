@@ -64,6 +64,8 @@ pub(crate) enum Shape {
     TextOr(Kind, &'static Place),
     /// A line for the shell, or a program and its arguments.
     Command,
+    /// A share of processors: a whole number, or text with a fraction.
+    Cpus,
     /// A list of steps.
     Steps,
     /// What is expected of the step's verb.
@@ -232,6 +234,7 @@ impl Shape {
             Self::Command => {
                 "a list of a program and its arguments, or one line for the shell".into()
             }
+            Self::Cpus => "a number of processors such as `2` or `\"1.5\"`".into(),
             Self::Steps => "a list of tables".into(),
         }
     }
@@ -241,9 +244,12 @@ impl Shape {
             Self::Text(kind) => kind.plural(),
             Self::Version | Self::Number(..) => "whole numbers",
             Self::Flag => "booleans",
-            Self::List(_) | Self::OneOrMore(_) | Self::Some(_) | Self::Command | Self::Steps => {
-                "lists"
-            }
+            Self::List(_)
+            | Self::OneOrMore(_)
+            | Self::Some(_)
+            | Self::Command
+            | Self::Cpus
+            | Self::Steps => "lists",
             Self::Map(..)
             | Self::SomeMap(..)
             | Self::Table(_)

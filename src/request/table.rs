@@ -5,8 +5,8 @@
 
 use super::shape::{Key, Kind, Place, Shape, Verb};
 use Shape::{
-    Command, Expect, Flag, List, Map, Number, OneOrMore, Some as NotEmpty, SomeMap, Steps, Table,
-    Text, TextOr, Version,
+    Command, Cpus, Expect, Flag, List, Map, Number, OneOrMore, Some as NotEmpty, SomeMap, Steps,
+    Table, Text, TextOr, Version,
 };
 
 /// The whole document.
@@ -85,6 +85,8 @@ pub(crate) static WORKSPACE: Place = Place {
             "Host paths shown read-only at the same place; `~/` is your home.",
         )
         .default("none"),
+        Key::new("cpus", Cpus, "Processors that all processes together may keep busy: a whole number, or text with a fraction.")
+            .default("all of the host's"),
         Key::new("memory", Text(Kind::Size), "Memory of all processes together.").default("half of the host's memory"),
         Key::new("disk", Text(Kind::Size), "What the workspace may add to the disk.").default("`10GiB`, or a quarter of the free space"),
         Key::new(

@@ -15,6 +15,13 @@ pub struct Size(u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);
 
+/// A share of processors as a request writes it: a whole number, or text such as `1.5`. In thousandths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cpus(u64);
+
+/// More than any machine has.
+const MOST_CPUS: u64 = 8192;
+
 const DURATION_UNITS: [(&str, u64); 5] = [
     ("d", 86_400_000),
     ("h", 3_600_000),
@@ -129,6 +136,57 @@ impl fmt::Display for Size {
     }
 }
 
+impl Cpus {
+    /// From thousandths of a processor.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+    /// In thousandths of a processor.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+    /// From a whole number; not 0, and no more than 8192.
+    pub fn whole(number: i64) -> Option<Self> {
+        let number = u64::try_from(number).ok()?;
+        (1..=MOST_CPUS)
+            .contains(&number)
+            .then_some(Self(number * 1000))
+    }
+    /// The number, where it is whole.
+    pub const fn as_whole(self) -> Option<u64> {
+        match self.0 % 1000 {
+            0 => Some(self.0 / 1000),
+            _ => None,
+        }
+    }
+    /// Reads `2`, `1.5`, `0.25`: at most three digits after the point; not 0, and no more than 8192.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (whole, part) = match text.split_once('.') {
+            None => (text, "0"),
+            Some((whole, part)) => (whole, part),
+        };
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+        if !digits(whole) || !digits(part) || whole.len() > 4 || part.len() > 3 {
+            return None;
+        }
+        let whole: u64 = whole.parse().ok()?;
+        let part: u64 = format!("{part:0<3}").parse().ok()?;
+        let millis = whole * 1000 + part;
+        (millis > 0 && millis <= MOST_CPUS * 1000).then_some(Self(millis))
+    }
+}
+
+impl fmt::Display for Cpus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, part) = (self.0 / 1000, self.0 % 1000);
+        if part == 0 {
+            return write!(f, "{whole}");
+        }
+        let part = format!("{part:03}");
+        write!(f, "{whole}.{}", part.trim_end_matches('0'))
+    }
+}
+
 impl Digest {
     /// The sha256 of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
@@ -198,7 +256,7 @@ impl<'de> Deserialize<'de> for Digest {
 
 #[cfg(test)]
 mod tests {
-    use super::{Duration, Size};
+    use super::{Cpus, Duration, Size};
 
     #[test]
     fn one_grammar() {
@@ -210,6 +268,26 @@ mod tests {
         assert_eq!(Size::parse("64KiB").map(Size::as_bytes), Ok(65_536));
         assert_eq!(Size::from_bytes(1 << 30).to_string(), "1GiB");
         assert_eq!(Size::from_bytes(0).to_string(), "0B");
+    }
+
+    #[test]
+    fn shares_of_processors() {
+        for (text, millis, shown) in [
+            ("2", 2000, "2"),
+            ("1.5", 1500, "1.5"),
+            ("0.250", 250, "0.25"),
+            ("2.0", 2000, "2"),
+            ("8192", 8_192_000, "8192"),
+        ] {
+            let cpus = Cpus::parse(text).expect(text);
+            assert_eq!((cpus.as_millis(), cpus.to_string()), (millis, shown.into()));
+        }
+        for text in [
+            "", "0", "0.0", ".5", "1.", "1.2345", "-1", "1,5", "8192.001", "99999", "1e3", " 1",
+        ] {
+            assert_eq!(Cpus::parse(text), None, "{text}");
+        }
+        assert_eq!(Cpus::whole(0), None);
     }
 
     #[test]

@@ -20,6 +20,7 @@ impl Checker<'_> {
             | Shape::SomeMap(..)
             | Shape::Table(_)
             | Shape::Command
+            | Shape::Cpus
             | Shape::Steps
             | Shape::Expect => None,
         };
@@ -57,6 +58,9 @@ impl Checker<'_> {
             )),
             (Some(Kind::Size), Value::Float(_)) => {
                 Some("sizes are text, a whole number and a unit: write `\"1536MiB\"`".into())
+            }
+            (_, Value::Float(raw)) if matches!(shape, Shape::Cpus) => {
+                Some(format!("fractions are text: write `\"{raw}\"`"))
             }
             (Some(Kind::Mode), Value::Integer(number)) => Some(octal(number)),
             (_, Value::Float(_)) => {
@@ -121,6 +125,7 @@ fn unquoted(shape: &Shape) -> bool {
         | Shape::Table(_)
         | Shape::TextOr(..)
         | Shape::Command
+        | Shape::Cpus
         | Shape::Steps
         | Shape::Expect => false,
     }

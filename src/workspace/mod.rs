@@ -2,6 +2,7 @@
 
 mod baseline;
 mod clock;
+mod groups;
 mod host_file;
 mod host_write;
 mod kept;
@@ -12,6 +13,7 @@ mod state;
 
 pub use baseline::Baseline;
 pub use clock::Timestamp;
+pub use groups::{GroupError, IfMissing, NewGroup};
 pub use host_write::{HostFile, HostTarget, HostWriteError, unpack};
 pub use kept::{Kept, KeptNote};
 pub use replace::replace_file;

@@ -4,12 +4,14 @@
 //!  lock                      held for a moment while runs are made or swept
 //!  runs/ID                   locked for as long as the run lives; what is alive is known by this lock alone
 //!  runs/ID/{tree,stage,spool,system,baseline,pack}, all but the tree only where they are needed
+//!  runs/ID/groups            control groups that the run made, likewise
 //!  runs/ID/host-writes       temporary files beside export targets, one path a line
 //!  kept/RUN/{kept.json,tree} work trees that outlive their run (see `kept`), made when the first one is
 //!  receipts/TIME-ID/receipt.json and long outputs
 //! ```
 
 use super::Timestamp;
+use super::groups::remove_groups;
 use super::remove::remove_tree;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use std::fs::{self, File, OpenOptions};
@@ -204,6 +206,12 @@ impl StateDir {
         }
         for (path, _lock) in dead {
             swept.runs += 1;
+            if let Err(error) = remove_groups(&path) {
+                // With the folder its note would be gone.
+                log::warn!("could not remove a control group: {error}");
+                swept.stuck += 1;
+                continue;
+            }
             swept.host_files += remove_host_temporaries(&path.join("host-writes"));
             if let Err(error) = remove_run(&path) {
                 log::warn!("could not remove {}: {error}", path.display());
@@ -291,6 +299,10 @@ impl RunDir {
     /// # Errors
     /// Where the disk refuses; the next sweep tries again.
     pub fn remove(self) -> Result<(), StateError> {
+        if let Err(error) = remove_groups(&self.path) {
+            log::warn!("could not remove a control group: {error}");
+            return Ok(());
+        }
         let dead = bury(&self.path).map_err(io_error("rename", &self.path))?;
         remove_run(&dead).map_err(io_error("remove", &dead))
     }

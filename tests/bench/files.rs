@@ -3,7 +3,7 @@
 use pyro::machine::{self, IdRangeLock, Link, Namespace};
 use pyro::workspace::{KeepContents, RunDir, StateDir, fill};
 use pyro_protocol::Bytes;
-use pyro_protocol::boot::{Boot, BootEnvironment, Ids, Limits};
+use pyro_protocol::boot::{Boot, BootEnvironment, Confine, Ids, Limits};
 use pyro_protocol::message::ExecRun;
 use std::error::Error;
 use std::fmt::Write as _;
@@ -104,6 +104,7 @@ impl Live {
                 disk_reserve: 0,
                 open_files: 1024,
             },
+            confine: Confine::default(),
         };
         let mut namespace = machine::start(&boot)?;
         let link = Link::open(namespace.link().try_clone()?)?;

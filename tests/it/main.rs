@@ -14,6 +14,7 @@ mod harness;
 mod hostile;
 mod kept;
 mod layers;
+mod limits;
 mod parse;
 mod patch_cases;
 mod patches;

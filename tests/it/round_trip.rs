@@ -4,10 +4,10 @@ use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
 use pyro::request::{
-    Action, Capture, CaptureSource, Command, Content, Delete, Diff, Digest, Duration, Environment,
-    Exec, Expect, Export, GuestPath, Keep, List, MachineChoice, Missing, Overwrite, PatchMatch,
-    PatchStep, Read, Request, Retry, Signal, Size, Step, StepId, Syntax, TextExpect, Workspace,
-    Write, WriteFile, canonical_json, emit, literal, parse,
+    Action, Capture, CaptureSource, Command, Content, Cpus, Delete, Diff, Digest, Duration,
+    Environment, Exec, Expect, Export, GuestPath, Keep, List, MachineChoice, Missing, Overwrite,
+    PatchMatch, PatchStep, Read, Request, Retry, Signal, Size, Step, StepId, Syntax, TextExpect,
+    Workspace, Write, WriteFile, canonical_json, emit, literal, parse,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -234,9 +234,22 @@ fn workspace() -> impl Strategy<Value = Workspace> {
         of(1..4_194_304_u64),
         prop_oneof![Just(Keep::Never), Just(Keep::OnFailure), Just(Keep::Always)],
         of(duration()),
+        of((1..8_192_000_u64).prop_map(Cpus::from_millis)),
     )
         .prop_map(
-            |(environment, machine, seed, left_out, expose, memory, disk, processes, keep, ttl)| {
+            |(
+                environment,
+                machine,
+                seed,
+                left_out,
+                expose,
+                memory,
+                disk,
+                processes,
+                keep,
+                ttl,
+                cpus,
+            )| {
                 Workspace {
                     environment,
                     machine,
@@ -249,6 +262,7 @@ fn workspace() -> impl Strategy<Value = Workspace> {
                     processes,
                     keep,
                     ttl,
+                    cpus,
                 }
             },
         )

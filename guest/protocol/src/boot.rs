@@ -24,6 +24,23 @@ pub struct Boot {
     pub ids: Ids,
     /// What its processes may use.
     pub limits: Limits,
+    /// What the kernel keeps them to, beyond that.
+    #[serde(default)]
+    pub confine: Confine,
+}
+
+/// What confines programs from outside. Every path is absolute, on the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confine {
+    /// Files of control groups that a process joins by writing `0` there.
+    #[serde(default)]
+    pub join: Vec<Bytes>,
+    /// The file that counts the processes which the kernel ended for want of memory, in a line `oom_kill N`.
+    #[serde(default)]
+    pub events: Option<Bytes>,
+    /// Programs stay on so many processors.
+    #[serde(default)]
+    pub processors: Option<u32>,
 }
 
 /// Where the system tree comes from.

@@ -51,6 +51,8 @@ pub(crate) struct Exec {
     phase: Phase,
     end: Option<ExecEnd>,
     reason: Option<&'static str>,
+    /// See [`Spawner::memory_kills`], when it was started.
+    kills_before: Option<u64>,
     over: bool,
 }
 
@@ -105,6 +107,7 @@ impl Exec {
                 None,
             )
         };
+        let kills_before = spawner.memory_kills();
         let started = Instant::now();
         let stdio = [theirs_in.as_fd(), theirs_out.as_fd(), theirs_err.as_fd()];
         let child = match spawner.spawn(&program, stdio) {
@@ -154,6 +157,7 @@ impl Exec {
             phase: Phase::Running,
             end: None,
             reason: None,
+            kills_before,
             over: false,
         })))
     }
@@ -272,6 +276,11 @@ impl Exec {
     /// A limit ended one of its processes.
     pub(crate) fn note_killed(&mut self, reason: &'static str) {
         self.reason = Some(reason);
+    }
+
+    /// What was counted when it started.
+    pub(crate) fn kills_before(&self) -> Option<u64> {
+        self.kills_before
     }
 
     /// When [`Exec::step`] has something to do even if nothing happens.

@@ -3,6 +3,7 @@
 //! A plain fork, never vfork: the child becomes visible to the sandbox before it executes, and a program that stops
 //! it would freeze the agent with it. Everything is allocated before the fork; the child only makes system calls.
 
+use super::groups::Groups;
 use super::outer::{Limits, take_root_ids};
 use super::report::readable;
 use super::sys::{self, Fork, Strings};
@@ -82,6 +83,7 @@ pub struct Sandbox {
     own_pids: OwnedFd,
     filter: Vec<libc::sock_filter>,
     limits: Limits,
+    groups: Groups,
     ids: Ids,
     /// The agent's own oom_score_adj: children inherit what it says while they are forked.
     score: Option<OwnedFd>,
@@ -149,7 +151,7 @@ impl Sandbox {
         namespaces: Namespaces,
         own_pids: OwnedFd,
         filter: Vec<libc::sock_filter>,
-        limits: Limits,
+        (limits, groups): (Limits, Groups),
         ids: Ids,
         score: Option<OwnedFd>,
     ) -> Self {
@@ -159,6 +161,7 @@ impl Sandbox {
             own_pids,
             filter,
             limits,
+            groups,
             ids,
             score,
             abandoned: Vec::new(),
@@ -208,6 +211,8 @@ impl Sandbox {
         let io = |step: Step| move |error: io::Error| (step, super::mounts::errno(error));
         let raw = |step: Step| move |error: Errno| (step, error);
         sys::reset_broken_pipe();
+        // Before the namespaces: which group may be joined depends on where one stands.
+        self.groups.join().map_err(raw(Step::Limits))?;
         self.namespaces.enter().map_err(raw(Step::Enter))?;
         take_root_ids(self.ids).map_err(raw(Step::Ids))?;
         rustix::process::setsid().map_err(raw(Step::Ids))?;
@@ -401,6 +406,10 @@ impl Spawner for Sandbox {
 
     fn processes(&self) -> io::Result<Vec<Process>> {
         processes::all(&[1, self.init.0])
+    }
+
+    fn memory_kills(&self) -> Option<u64> {
+        self.groups.kills()
     }
 
     fn is_empty(&self) -> bool {

@@ -7,6 +7,7 @@
 
 mod caps;
 mod exec;
+mod groups;
 mod idmap;
 mod inner;
 mod mounts;

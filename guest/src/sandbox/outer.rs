@@ -4,6 +4,7 @@
 //! of reach of its own namespace's root (it belongs to the host's user namespace).
 
 use super::exec::{Namespaces, Sandbox};
+use super::groups::Groups;
 use super::mounts;
 use super::report::{self, At as _, PATIENCE, receive, send};
 use super::sources::Sources;
@@ -15,7 +16,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MountAttrFlags, MountPropagationFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
-use rustix::thread::{Gid, Uid};
+use rustix::thread::{CpuSet, Gid, Uid};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
@@ -26,6 +27,7 @@ const OWN_PROCESSES: u64 = 32;
 pub(crate) fn run(
     boot: &Boot,
     sources: Option<Sources>,
+    groups: Groups,
     zygote: OwnedFd,
     control: BorrowedFd<'_>,
     link: OwnedFd,
@@ -38,7 +40,7 @@ pub(crate) fn run(
     let null = rustix::fs::openat(CWD, c"/dev/null", rustix::fs::OFlags::RDWR, Mode::empty())?;
     replace(control, null.as_fd())?;
     drop(null);
-    let built = build(boot, sources, &zygote);
+    let built = build(boot, sources, groups, &zygote);
     let reply = match &built {
         Ok(built) => BootReply::Ready(Ready {
             agent_pid: 0,
@@ -86,7 +88,12 @@ pub(crate) fn owner(ids: Ids) -> u32 {
     }
 }
 
-fn build(boot: &Boot, sources: Option<Sources>, zygote: &OwnedFd) -> Result<Built, BootFailure> {
+fn build(
+    boot: &Boot,
+    sources: Option<Sources>,
+    groups: Groups,
+    zygote: &OwnedFd,
+) -> Result<Built, BootFailure> {
     // What needs no ids, while the zygote writes the map.
     loopback()?;
     let step = BootStep::AgentRoot;
@@ -112,14 +119,18 @@ fn build(boot: &Boot, sources: Option<Sources>, zygote: &OwnedFd) -> Result<Buil
         .ok()
         .map(OwnedFd::from);
     let own_pids = namespace("self", "pid").at(step, "open the agent's pid namespace")?;
-    let filter = seccomp::filter(boot.ids);
-    let limits = Limits::of(boot);
+    let limits = Limits::of(boot).at(BootStep::Rlimits, "choose processors")?;
+    let filter = match limits.processors {
+        Some(_) => seccomp::filter_pinned(boot.ids),
+        None => seccomp::filter(boot.ids),
+    };
     let (init, namespaces) = start_init(boot, &tree, &filter, &limits)?;
     drop(tree);
     mounts::restrict(&root, sys::MOUNT_ATTR_RDONLY).at(step, "make the agent's root read-only")?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .at(BootStep::Privileges, "make the agent untraceable")?;
-    let sandbox = Sandbox::new(init, namespaces, own_pids, filter, limits, boot.ids, score);
+    let kept_to = (limits, groups);
+    let sandbox = Sandbox::new(init, namespaces, own_pids, filter, kept_to, boot.ids, score);
     Ok(Built {
         sandbox,
         state,
@@ -224,10 +235,12 @@ pub(crate) struct Limits {
     pub(crate) processes: Rlimit,
     pub(crate) memory: Rlimit,
     pub(crate) open_files: Rlimit,
+    /// Where programs stay, if they are to stay somewhere.
+    pub(crate) processors: Option<CpuSet>,
 }
 
 impl Limits {
-    fn of(boot: &Boot) -> Self {
+    fn of(boot: &Boot) -> rustix::io::Result<Self> {
         let limit = |resource, value: u64| {
             let allowed = rustix::process::getrlimit(resource).maximum;
             let value = Some(allowed.map_or(value, |allowed| allowed.min(value)));
@@ -236,19 +249,42 @@ impl Limits {
                 maximum: value,
             }
         };
-        Self {
+        let processors = match boot.confine.processors {
+            Some(count) => Some(choose(count, &boot.run_dir)?),
+            None => None,
+        };
+        Ok(Self {
             processes: limit(Resource::Nproc, boot.limits.processes),
             memory: limit(Resource::Data, boot.limits.memory),
             open_files: limit(Resource::Nofile, boot.limits.open_files),
-        }
+            processors,
+        })
     }
 
     /// Holds the calling process to them.
     pub(crate) fn apply(&self) -> rustix::io::Result<()> {
         rustix::process::setrlimit(Resource::Nproc, self.processes)?;
         rustix::process::setrlimit(Resource::Data, self.memory)?;
-        rustix::process::setrlimit(Resource::Nofile, self.open_files)
+        rustix::process::setrlimit(Resource::Nofile, self.open_files)?;
+        match &self.processors {
+            Some(processors) => rustix::thread::sched_setaffinity(None, processors),
+            None => Ok(()),
+        }
     }
+}
+
+/// So many of the processors that we may use, others for other runs.
+fn choose(count: u32, run_dir: &[u8]) -> rustix::io::Result<CpuSet> {
+    let allowed = rustix::thread::sched_getaffinity(None)?;
+    let ours: Vec<usize> = (0..CpuSet::MAX_CPU)
+        .filter(|cpu| allowed.is_set(*cpu))
+        .collect();
+    let first = run_dir.iter().map(|byte| usize::from(*byte)).sum::<usize>();
+    let mut chosen = CpuSet::new();
+    for index in 0..ours.len().min(count as usize) {
+        chosen.set(ours[(first + index) % ours.len()]);
+    }
+    Ok(chosen)
 }
 
 /// Clones the inner init and waits until it is ready.

@@ -117,6 +117,15 @@ const fn give(result: u32) -> sock_filter {
 
 /// The filter for programs (and init).
 pub(crate) fn filter(ids: Ids) -> Vec<sock_filter> {
+    build(ids, &[])
+}
+
+/// The same, where programs are held to some processors and could otherwise leave them.
+pub(crate) fn filter_pinned(ids: Ids) -> Vec<sock_filter> {
+    build(ids, &[libc::SYS_sched_setaffinity])
+}
+
+fn build(ids: Ids, refused: &[c_long]) -> Vec<sock_filter> {
     let mut program = vec![
         load(ARCH),
         branch(EQUAL, ARCHITECTURE, 1, 0),
@@ -124,12 +133,12 @@ pub(crate) fn filter(ids: Ids) -> Vec<sock_filter> {
         give(KILL),
         load(NUMBER),
     ];
-    search(&spans(ids), &mut program);
+    search(&spans(ids, refused), &mut program);
     program
 }
 
 /// Numbers from the first member on get the verdict, until the next span.
-fn spans(ids: Ids) -> Vec<(u32, Verdict)> {
+fn spans(ids: Ids, refused: &[c_long]) -> Vec<(u32, Verdict)> {
     let mut verdicts: Vec<(u32, Verdict)> = Vec::new();
     let mut say = |number: c_long, verdict: Verdict| {
         verdicts.push((u32::try_from(number).unwrap_or(u32::MAX), verdict));
@@ -147,6 +156,9 @@ fn spans(ids: Ids) -> Vec<(u32, Verdict)> {
         for &number in PRETENDED {
             say(number, Verdict::Pretend);
         }
+    }
+    for &number in refused {
+        say(number, Verdict::Refuse);
     }
     // Stable: of two verdicts on one number the later one counts.
     verdicts.sort_by_key(|(number, _)| *number);
@@ -361,6 +373,18 @@ mod tests {
             assert!(!ALLOWED.contains(&number) && !REFUSED.contains(&number));
         }
         assert!(ALLOWED.iter().all(|number| !REFUSED.contains(number)));
+    }
+
+    #[test]
+    fn who_is_held_to_processors_stays_there() {
+        let number = libc::SYS_sched_setaffinity;
+        for ids in [RANGE, Ids::Single] {
+            assert_eq!(with(ids, number, [0; 3]), ALLOW);
+            let pinned = filter_pinned(ids);
+            assert_eq!(verdict(&pinned, ARCHITECTURE, number, [0; 3]), EPERM);
+            let other = libc::SYS_sched_getaffinity;
+            assert_eq!(verdict(&pinned, ARCHITECTURE, other, [0; 3]), ALLOW);
+        }
     }
 
     #[test]

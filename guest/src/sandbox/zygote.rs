@@ -10,6 +10,7 @@
 //! process is slow. When the control socket closes it kills the agent, with which every process of the sandbox and
 //! every mount goes; when the agent ends it ends too, which closes the socket.
 
+use super::groups::Groups;
 use super::report::{self, At as _, PATIENCE, receive, refusal, send};
 use super::sources::Sources;
 use super::sys::{self, Fork};
@@ -123,6 +124,7 @@ fn start(
             .at(BootStep::Rlimits, "bound what is counted for each user")?;
     }
     rustix::process::umask(Mode::from_raw_mode(0o022));
+    let groups = Groups::open(&boot.confine)?;
     let sources = match boot.ids {
         Ids::Range { base } => {
             // The agent would be somebody who exists, or the map would end beyond the last id.
@@ -151,7 +153,7 @@ fn start(
     )? {
         Fork::Child => {
             drop(ours);
-            let done = outer::run(boot, sources, theirs, control.as_fd(), link, serve);
+            let done = outer::run(boot, sources, groups, theirs, control.as_fd(), link, serve);
             sys::exit(i32::from(done.is_err()))
         }
         Fork::Parent { pid, pidfd } => {
@@ -160,7 +162,7 @@ fn start(
             // First of all: the agent waits for it.
             idmap::write_outer(pid, boot.ids)?;
             send(&ours, b"").at(step, "let the agent go on")?;
-            drop((theirs, link, sources));
+            drop((theirs, link, sources, groups));
             let mut ready = report(&ours)?;
             rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
                 .at(BootStep::Privileges, "make the zygote untraceable")?;

@@ -181,6 +181,10 @@ impl Programs {
             } else {
                 spawner.processes().ok()
             };
+            // Whoever of the family it was: also a child whose end the program took no notice of.
+            if spawner.memory_kills() > exec.kills_before() {
+                exec.note_killed(MEMORY);
+            }
             let report = exec.report(world, all.as_deref().unwrap_or_default());
             for pipe in exec.take_pipes() {
                 match self.left.iter().position(Option::is_none) {

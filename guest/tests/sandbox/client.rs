@@ -3,7 +3,7 @@
 use pyro_guest::serve::Agent;
 use pyro_guest::spawn::{Program, SpawnError};
 use pyro_protocol::Bytes;
-use pyro_protocol::boot::{Boot, BootEnvironment, BootReply, Ids, Limits, Ready};
+use pyro_protocol::boot::{Boot, BootEnvironment, BootReply, Confine, Ids, Limits, Ready};
 use serde::{Deserialize, Serialize};
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -157,6 +157,7 @@ pub(crate) fn boot_in(folder: &Path) -> Boot {
             disk_reserve: 0,
             open_files: 1024,
         },
+        confine: Confine::default(),
     }
 }
 

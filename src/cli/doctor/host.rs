@@ -84,13 +84,7 @@ impl Host {
         if let Some(container) = self.container {
             shown.push(("inside", container.to_owned()));
         }
-        shown.push((
-            "cgroups",
-            format!(
-                "{} (not used yet: limits are kept by rlimits and a watchdog)",
-                self.cgroup
-            ),
-        ));
+        shown.push(("cgroups", self.cgroup.to_string()));
         let kvm = if self.kvm {
             "can be opened"
         } else {

@@ -8,11 +8,13 @@ use super::terminal::{Terminal, Tone};
 use crate::Exit;
 use crate::execute::chain;
 use crate::machine::{self, CallEvent, Link, MachineError, Wake};
-use crate::workspace::{KeepContents, RunDir, StateDir, Timestamp, fill};
+use crate::preflight::{GroupFacts, GroupVersion, Surroundings, gather};
+use crate::request::Request;
+use crate::workspace::{KeepContents, NewGroup, RunDir, StateDir, Timestamp, fill};
 use cause::Cause;
 use host::Host;
 use pyro_protocol::Bytes;
-use pyro_protocol::boot::{Boot, BootEnvironment, BootFailure, BootStep, Ids, Limits};
+use pyro_protocol::boot::{Boot, BootEnvironment, BootFailure, BootStep, Confine, Ids, Limits};
 use pyro_protocol::message::{ExecEnd, ExecRun, Op, Reply};
 use serde_json::{Value, json};
 use std::os::unix::ffi::OsStrExt as _;
@@ -99,10 +101,54 @@ fn examine(global: &Global, host: &Host, findings: &mut Findings) {
         shown = format!("{shown} ({})", super::outcome::swept_text(swept));
     }
     findings.passed("state-directory", shown);
+    groups(&state, &run, findings);
     sandbox(&run, host, findings);
     if let Err(error) = run.remove() {
         findings.failed("clean-up", chain(&error), Cause::state());
     }
+}
+
+/// Makes the control groups that a run would get.
+fn groups(state: &StateDir, run: &RunDir, findings: &mut Findings) {
+    let around = Surroundings {
+        base_dir: state.path().to_owned(),
+        state_dir: state.path().to_owned(),
+        home: None,
+    };
+    let GroupFacts {
+        version,
+        memory,
+        cpu,
+        processes,
+    } = gather(&Request::default(), &around).host.groups;
+    let mut parents = Vec::new();
+    let mut names = Vec::new();
+    for (name, parent) in [("memory", memory), ("cpu", cpu), ("processes", processes)] {
+        let Some(parent) = parent else { continue };
+        names.push(name);
+        if parents.contains(&parent) {
+            continue;
+        }
+        let group = NewGroup {
+            parent: &parent,
+            settings: &[],
+        };
+        if let Err(error) = run.make_group(group) {
+            return findings.failed("control-groups", chain(&error), Cause::unknown());
+        }
+        parents.push(parent);
+    }
+    let shown = match version {
+        Some(version) if !names.is_empty() => {
+            let version = match version {
+                GroupVersion::One => 1,
+                GroupVersion::Two => 2,
+            };
+            format!("version {version}: {}", names.join(", "))
+        }
+        Some(_) | None => "none that you may make: memory is watched instead".to_owned(),
+    };
+    findings.passed("control-groups", shown);
 }
 
 fn sandbox(run: &RunDir, host: &Host, findings: &mut Findings) {
@@ -130,6 +176,7 @@ fn sandbox(run: &RunDir, host: &Host, findings: &mut Findings) {
             disk_reserve: 0,
             open_files: 256,
         },
+        confine: Confine::default(),
     };
     let mut machine = match machine::start(&boot) {
         Ok(machine) => machine,
