@@ -37,6 +37,7 @@ pub mod cli;
 pub mod exclude;
 pub mod execute;
 mod exit;
+pub mod explain;
 pub mod machine;
 pub mod patch;
 mod pipeline;

@@ -45,8 +45,17 @@ pub(super) enum Command {
     Check(Check),
     /// Run one program in a fresh workspace
     Run(Run),
+    /// Show, list and compare receipts
+    #[command(subcommand)]
+    Receipt(ReceiptCommand),
     /// Try each step of making a sandbox, and say how to mend what fails
     Doctor(Doctor),
+    /// Say what an error code means, with an example and the way out
+    Explain(Explain),
+    /// Print completions for a shell
+    Completions(Completions),
+    /// Print the manual page
+    Man(Man),
 }
 
 /// A request file and its variables.
@@ -184,6 +193,76 @@ pub(super) struct Run {
     /// Print the receipt as JSON instead of the program's output
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ReceiptCommand {
+    /// Show what happened in a run
+    Show(ReceiptShow),
+    /// List the receipts that are kept, the newest first
+    List(ReceiptList),
+    /// Show how two runs differ, but for times and ids
+    Diff(ReceiptDiff),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReceiptShow {
+    /// `last`, `last~1` (the one before), the beginning of a run's id, or a path
+    #[arg(value_name = "RECEIPT", default_value = "last")]
+    pub(super) receipt: String,
+    /// Print the receipt as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReceiptList {
+    /// How many to list: 20 by default, and all with `--json`
+    #[arg(long, value_name = "N")]
+    pub(super) limit: Option<usize>,
+    /// Print the list as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReceiptDiff {
+    /// The first: `last~1`, the beginning of a run's id, or a path
+    #[arg(value_name = "BEFORE")]
+    pub(super) before: String,
+    /// The second: `last`, the beginning of a run's id, or a path
+    #[arg(value_name = "AFTER")]
+    pub(super) after: String,
+    /// Exit with 1 where they differ
+    #[arg(long)]
+    pub(super) exit_code: bool,
+    /// Print the differences as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// The code, as it stands in `error[CODE]`; without one, all are listed
+    #[arg(value_name = "CODE")]
+    pub(super) code: Option<String>,
+    /// Print it as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Completions {
+    /// For which shell
+    #[arg(value_name = "SHELL")]
+    pub(super) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Man {
+    /// Write a page for each command into this directory
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

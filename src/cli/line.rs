@@ -2,7 +2,7 @@
 
 use super::terminal::{Terminal, Tone, visible};
 use crate::plan::{Plan, PlannedStep};
-use crate::receipt::{StepOutcome, StepReport};
+use crate::receipt::{Receipt, StepOutcome, StepReport};
 use crate::request::Signal;
 
 /// Characters of a step's summary that are shown.
@@ -32,6 +32,16 @@ impl Line {
             id: ids.max().unwrap_or(0),
             verb: verbs.max().unwrap_or(0),
             summary: summaries.max().unwrap_or(0),
+        }
+    }
+
+    pub(super) fn for_receipt(receipt: &Receipt) -> Self {
+        let widest =
+            |width: fn(&StepReport) -> usize| receipt.steps.iter().map(width).max().unwrap_or(0);
+        Self {
+            id: widest(|step| step.id.as_ref().map_or(0, String::len)),
+            verb: widest(|step| step.verb.len()),
+            summary: widest(|step| short(&step.summary).chars().count()),
         }
     }
 

@@ -238,6 +238,9 @@ pub(super) fn refused(refusals: &[Refusal], show: Findings, terminal: &Terminal)
         };
         worst = worst.worse(exit);
     }
+    if let (Findings::Drawn, Some(code)) = (show, first_code(refusals)) {
+        terminal.hint(&format!("`pyro explain {code}` has more"));
+    }
     if show == Findings::Json {
         let mut value = serde_json::json!({ "ok": false, "error": first });
         if documents {
@@ -246,6 +249,14 @@ pub(super) fn refused(refusals: &[Refusal], show: Findings, terminal: &Terminal)
         terminal.print(&format!("{value:#}\n"));
     }
     worst
+}
+
+/// The code of the first finding.
+fn first_code(refusals: &[Refusal]) -> Option<&str> {
+    refusals.iter().find_map(|refusal| match refusal {
+        Refusal::Document { found, .. } => found.first().map(|finding| &*finding.code),
+        Refusal::Failure { .. } => None,
+    })
 }
 
 /// Says that a command failed for a reason that is not in the document.

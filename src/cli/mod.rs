@@ -5,11 +5,15 @@ mod args;
 mod check;
 mod details;
 mod doctor;
+mod explain;
 mod line;
 mod load;
+mod man;
 mod outcome;
 mod plan;
 mod progress;
+mod receipt;
+mod reference;
 mod reports;
 mod review;
 mod run;
@@ -17,6 +21,8 @@ mod saved;
 mod several;
 mod table;
 mod terminal;
+
+pub use reference::reference;
 
 use crate::Exit;
 use crate::machine::Spare;
@@ -67,6 +73,12 @@ fn real_main() -> u8 {
         args::Command::Plan(args) => plan::plan(&args, &cli.global, &terminal).code(),
         args::Command::Check(args) => check::check(&args, &cli.global, &terminal).code(),
         args::Command::Run(args) => run::run(&args, spare, &cli.global, &terminal),
+        args::Command::Receipt(command) => {
+            receipt::receipt(&command, &cli.global, &terminal).code()
+        }
+        args::Command::Explain(args) => explain::explain(&args, &terminal).code(),
+        args::Command::Completions(args) => man::completions(&args, &terminal).code(),
+        args::Command::Man(args) => man::man(&args, &terminal).code(),
         args::Command::Doctor(args) => doctor::doctor(&args, &cli.global, &terminal).code(),
     }
 }

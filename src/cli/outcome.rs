@@ -68,6 +68,33 @@ pub(super) fn header(plan: &Plan, terminal: &Terminal) -> String {
     format!("{}\n", terminal.tone(Tone::Strong, &line))
 }
 
+/// The same from a receipt.
+pub(super) fn header_of(receipt: &Receipt, terminal: &Terminal) -> String {
+    if terminal.quiet {
+        return String::new();
+    }
+    let Receipt {
+        request,
+        environment,
+        execution_mode,
+        seed,
+        ..
+    } = receipt;
+    let name = request.name.as_ref();
+    let name = name.map(|name| format!("{name}  ")).unwrap_or_default();
+    let path = environment.path.as_ref();
+    let path = path.map(|path| format!(":{path}")).unwrap_or_default();
+    let seed = seed.as_ref();
+    let seed = seed
+        .map(|seed| format!(", seed {}", seed.path))
+        .unwrap_or_default();
+    let line = format!(
+        "{name}{}  {}{path} on {execution_mode}{seed}",
+        request.source, environment.kind
+    );
+    format!("{}\n", terminal.tone(Tone::Strong, &visible(&line)))
+}
+
 /// What came of a run.
 pub(super) fn summary(receipt: &Receipt, terminal: &Terminal) {
     let Receipt {

@@ -112,6 +112,14 @@ impl Terminal {
         self.err(format!("{label}: {}\n", visible(message)).as_bytes());
     }
 
+    /// Says on standard error where there is more to read; only to somebody who watches.
+    pub(super) fn hint(self, message: &str) {
+        if self.live {
+            let text = paint(self.colour_err, Tone::Faint, &visible(message));
+            self.err(format!("{text}\n").as_bytes());
+        }
+    }
+
     /// Says something on standard error that is worth knowing.
     pub(super) fn note(self, message: &str) {
         if !self.quiet {

@@ -2,9 +2,13 @@
 //!
 //! The prose is `specs/receipt.md`.
 
+mod compare;
+mod kept;
 mod model;
 mod runs;
 
+pub use compare::{Difference, compare};
+pub use kept::{FindError, Kept, ReadError, find, kept, read_receipt};
 pub use model::{
     AttemptReport, ChangeReport, EnvironmentReport, ExecReport, ExpectFailure, FileReport,
     HunkReport, KeptReport, LeftOutReport, Outcome, OutputReport, PathVersion, Receipt,

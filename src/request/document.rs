@@ -74,6 +74,11 @@ impl Document {
         }
     }
 
+    /// A document of which only the name is known: nothing in it has a place.
+    pub fn without_text(name: &str) -> Self {
+        Self::built(name, Node::table())
+    }
+
     /// A document without text.
     pub(crate) fn built(name: &str, tree: Node) -> Self {
         Self {

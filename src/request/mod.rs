@@ -55,6 +55,7 @@ pub use reference::literal;
 pub use select::Selection;
 pub(crate) use shape::Kind;
 pub use step_builder::StepBuilder;
+pub(crate) use suggest::did_you_mean;
 pub use tree::Span;
 pub use units::{Cpus, Digest, Duration, Size};
 

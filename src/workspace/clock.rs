@@ -34,6 +34,34 @@ impl Timestamp {
         Self::from_millis(self.millis.saturating_add(millis))
     }
 
+    /// Milliseconds since 1970.
+    pub const fn millis(self) -> u64 {
+        self.millis
+    }
+
+    /// The moment that a [`Timestamp`] was shown as: `2026-11-22T09:30:00.123Z`; nothing else is read.
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = |from: usize, to: usize| {
+            let digits = text.get(from..to)?;
+            let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+            plain.then(|| digits.parse::<u64>().ok())?
+        };
+        let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+        let (hour, minute) = (number(11, 13)?, number(14, 16)?);
+        let (second, milli) = (number(17, 19)?, number(20, 23)?);
+        // The inverse of `date`.
+        let shifted_year = year.checked_sub(u64::from(month <= 2))?;
+        let (era, year_of_era) = (shifted_year / 400, shifted_year % 400);
+        let shifted_month = if month > 2 { month - 3 } else { month + 9 };
+        let day_of_year = (153 * shifted_month + 2) / 5 + day.checked_sub(1)?;
+        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+        let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
+        let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
+        let moment = Self::from_millis(seconds * 1000 + milli);
+        // What is not spelled as we do, or is no date, comes out otherwise.
+        (moment.to_string() == text).then_some(moment)
+    }
+
     /// Fit for a file name, and in order: `20261122T093000.123Z`.
     pub fn compact(self) -> String {
         self.to_string().replace(['-', ':'], "")
@@ -84,6 +112,19 @@ mod tests {
             (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
         ] {
             assert_eq!(Timestamp::from_millis(millis).to_string(), text);
+            assert_eq!(Timestamp::parse(text).map(Timestamp::millis), Some(millis));
+        }
+        for wrong in [
+            "",
+            "2026-02-30T00:00:00.000Z",
+            "2026-00-01T00:00:00.000Z",
+            "1969-12-31T23:59:59.999Z",
+            "2026-11-22T09:30:00.123+00:00",
+            "2026-11-22 09:30:00.123Z",
+            "2026-11-22T24:00:00.000Z",
+            "\u{fc}\u{fc}-11-22T09:30:00.123Z",
+        ] {
+            assert_eq!(Timestamp::parse(wrong), None, "{wrong}");
         }
         assert_eq!(Timestamp::from_millis(0).compact(), "19700101T000000.000Z");
     }

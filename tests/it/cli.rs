@@ -21,6 +21,13 @@ fn help_and_version() {
         &["check", "--help"],
         &["run", "--help"],
         &["doctor", "--help"],
+        &["receipt", "--help"],
+        &["receipt", "show", "--help"],
+        &["receipt", "list", "--help"],
+        &["receipt", "diff", "--help"],
+        &["explain", "--help"],
+        &["completions", "--help"],
+        &["man", "--help"],
     ] {
         text.push_str(&shown(&world, args));
     }

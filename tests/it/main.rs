@@ -2,6 +2,8 @@
 
 mod chaos;
 mod cli;
+mod cli_help;
+mod cli_receipt;
 mod cli_reports;
 mod cli_run;
 mod cli_several;
