@@ -9,7 +9,8 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Everything was as expected.
     Ok = 0,
-    /// A command about workspaces or environments was refused or failed.
+    /// A command about workspaces, environments or the state directory was refused or failed, or a comparison that was
+    /// asked for a code found a difference.
     Refused = 1,
     /// The input is wrong: usage, document, nothing selected.
     Input = 2,

@@ -38,6 +38,7 @@ pub mod exclude;
 pub mod execute;
 mod exit;
 pub mod explain;
+pub mod init;
 pub mod machine;
 pub mod patch;
 mod pipeline;

@@ -18,7 +18,7 @@ pub(super) struct Cli {
 }
 
 const AFTER: &str = "\
-Exit codes: 0 ok, 2 wrong input, 3 plan refused, 4 a step failed, 5 the machine failed, 130 interrupted, 70 a bug.
+Exit codes: 0 ok, 1 refused or different, 2 wrong input, 3 plan refused, 4 a step failed, 5 the machine failed, 130 interrupted, 70 a bug.
 `pyro run` passes on the program's own code: 124 timed out, 125 pyro refused or failed, 126 or 127 not started.";
 
 /// What every command takes.
@@ -50,6 +50,14 @@ pub(super) enum Command {
     Receipt(ReceiptCommand),
     /// Try each step of making a sandbox, and say how to mend what fails
     Doctor(Doctor),
+    /// Write a first request for the project in this directory
+    Init(Init),
+    /// Lay out requests as all of them are; only blanks and line breaks change
+    Fmt(Fmt),
+    /// Show what pyro keeps, and how large it is
+    Du(Du),
+    /// Remove what pyro keeps: receipts, outputs, kept trees, leftovers
+    Clean(Clean),
     /// Say what an error code means, with an example and the way out
     Explain(Explain),
     /// Print completions for a shell
@@ -237,6 +245,52 @@ pub(super) struct ReceiptDiff {
     #[arg(long)]
     pub(super) exit_code: bool,
     /// Print the differences as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Init {
+    /// Where to write it
+    #[arg(value_name = "FILE", default_value = "test.pyro.toml")]
+    pub(super) file: PathBuf,
+    /// Replace what is there
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Fmt {
+    /// Requests, `-` for standard input to standard output; of a directory, all below it
+    #[arg(value_name = "REQUEST", default_value = ".")]
+    pub(super) requests: Vec<PathBuf>,
+    /// Write nothing; exit with 1 where something would be written
+    #[arg(long)]
+    pub(super) check: bool,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Du {
+    /// Print the sizes as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Clean {
+    /// Only what is older than this: `12h`, `30d`
+    #[arg(long, value_name = "TIME")]
+    pub(super) older_than: Option<String>,
+    /// Show what would be removed, and remove nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Print what was removed as JSON
     #[arg(long)]
     pub(super) json: bool,
 }

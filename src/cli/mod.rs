@@ -3,9 +3,12 @@
 mod apply;
 mod args;
 mod check;
+mod clean;
 mod details;
 mod doctor;
 mod explain;
+mod fmt;
+mod init;
 mod line;
 mod load;
 mod man;
@@ -76,6 +79,10 @@ fn real_main() -> u8 {
         args::Command::Receipt(command) => {
             receipt::receipt(&command, &cli.global, &terminal).code()
         }
+        args::Command::Init(args) => init::init(&args, &terminal).code(),
+        args::Command::Fmt(args) => fmt::fmt(&args, &cli.global, &terminal).code(),
+        args::Command::Clean(args) => clean::clean(&args, &cli.global, &terminal).code(),
+        args::Command::Du(args) => clean::du(&args, &cli.global, &terminal).code(),
         args::Command::Explain(args) => explain::explain(&args, &terminal).code(),
         args::Command::Completions(args) => man::completions(&args, &terminal).code(),
         args::Command::Man(args) => man::man(&args, &terminal).code(),

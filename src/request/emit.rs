@@ -9,13 +9,16 @@ use super::{Syntax, emit_toml};
 pub fn emit(request: &Request, syntax: Syntax) -> String {
     match syntax {
         Syntax::Toml => emit_toml::document(&raise(request)),
-        Syntax::Json => {
-            let mut out = String::new();
-            json(&raise(request), 0, &mut out);
-            out.push('\n');
-            out
-        }
+        Syntax::Json => json_text(&raise(request)),
     }
+}
+
+/// A tree as JSON, its keys in their order.
+pub(super) fn json_text(node: &Node) -> String {
+    let mut out = String::new();
+    json(node, 0, &mut out);
+    out.push('\n');
+    out
 }
 
 /// The request as JSON with sorted keys and no blanks: equal requests, equal bytes, whatever they were written in.

@@ -19,6 +19,7 @@ mod document;
 mod emit;
 mod emit_toml;
 mod error;
+mod format;
 mod interpolate;
 mod lower;
 mod model;
@@ -44,6 +45,7 @@ pub use describe::reference;
 pub use document::{Document, Location, MAX_DOCUMENT, Syntax};
 pub use emit::{canonical_json, emit};
 pub use error::{ErrorCode, ParseError, ParseErrors};
+pub use format::format;
 pub use interpolate::{ReferenceError, Values, resolve};
 pub use model::{
     Action, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, Keep, List,

@@ -62,6 +62,20 @@ impl Timestamp {
         (moment.to_string() == text).then_some(moment)
     }
 
+    /// The moment in [compact](Self::compact) form.
+    pub fn parse_compact(text: &str) -> Option<Self> {
+        let (date, time) = text.split_once('T')?;
+        let part = |text: &str, from, to| text.get(from..to).map(str::to_owned);
+        let date = [part(date, 0, 4)?, part(date, 4, 6)?, part(date, 6, 8)?].join("-");
+        let time = [
+            part(time, 0, 2)?,
+            part(time, 2, 4)?,
+            time.get(4..)?.to_owned(),
+        ]
+        .join(":");
+        Self::parse(&format!("{date}T{time}"))
+    }
+
     /// Fit for a file name, and in order: `20261122T093000.123Z`.
     pub fn compact(self) -> String {
         self.to_string().replace(['-', ':'], "")

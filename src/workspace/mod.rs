@@ -10,6 +10,7 @@ mod remove;
 mod replace;
 mod seed;
 mod state;
+mod store;
 
 pub use baseline::Baseline;
 pub use clock::Timestamp;
@@ -19,3 +20,4 @@ pub use kept::{Kept, KeptNote};
 pub use replace::replace_file;
 pub use seed::{Filled, KeepContents, Seed, SeedError, fill};
 pub use state::{RunDir, StateDir, StateError, Swept};
+pub use store::{Stored, StoredKind};

@@ -26,6 +26,10 @@ fn help_and_version() {
         &["receipt", "list", "--help"],
         &["receipt", "diff", "--help"],
         &["explain", "--help"],
+        &["init", "--help"],
+        &["fmt", "--help"],
+        &["du", "--help"],
+        &["clean", "--help"],
         &["completions", "--help"],
         &["man", "--help"],
     ] {

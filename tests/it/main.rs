@@ -2,7 +2,10 @@
 
 mod chaos;
 mod cli;
+mod cli_clean;
+mod cli_fmt;
 mod cli_help;
+mod cli_init;
 mod cli_receipt;
 mod cli_reports;
 mod cli_run;
