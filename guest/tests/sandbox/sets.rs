@@ -7,6 +7,7 @@ use pyro_protocol::boot::{BootReply, Ids, Ready};
 use pyro_protocol::frame::{self, CHUNK, Head};
 use pyro_protocol::message::{FilesWrite, Prior, WriteAction, WriteEntry};
 use pyro_protocol::{HostMessage, Op};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -144,14 +145,11 @@ fn a_set_is_whole_or_not_there_whoever_is_killed() {
         let tree = run.join("tree");
         // Later and later: the first before anything is changed, the last when all is.
         let journal = run.join("stage/w0/journal");
-        let mut begun = false;
-        loop {
-            let length = fs::metadata(&journal).ok().map(|meta| meta.len());
-            let far_enough = length.unwrap_or_default() >= number * STEP;
-            if far_enough || begun && length.is_none() {
-                break;
-            }
-            begun |= length.is_some();
+        let mut answer = [PollFd::new(&round.link, PollFlags::IN)];
+        let at_once = Timespec::default();
+        while fs::metadata(&journal).map_or(0, |meta| meta.len()) < number * STEP
+            && poll(&mut answer, Some(&at_once)).expect("polls") == 0
+        {
             std::thread::yield_now();
         }
         let zygote = i32::try_from(round.zygote.id()).expect("fits");

@@ -12,6 +12,7 @@ use pyro_protocol::message::{
 };
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use rustix::io::Errno;
+use rustix::mount::MountFlags;
 use rustix::process::{Signal, getpid, kill_process};
 use std::ffi::OsStr;
 use std::fs;
@@ -379,14 +380,10 @@ fn on_a_small_disk(run: &Path) {
             true
         }
     };
-    let mount = |options: &str| {
-        let mut mount = Command::new("mount");
-        let done = mount.args(["-o", options]).arg(run).status();
-        assert!(done.expect("mount starts").success());
-    };
-    mount("remount,ro");
+    let remount = |flags| rustix::mount::mount_remount(run, flags, c"").expect("remounts");
+    remount(MountFlags::RDONLY);
     assert!(fails("read-only", FailureCode::Io));
-    mount("remount,rw");
+    remount(MountFlags::empty());
     // One file more may be made each time, until there are enough.
     let fillers = run.join("fillers");
     fs::create_dir(&fillers).expect("a folder");
