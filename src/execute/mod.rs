@@ -11,6 +11,7 @@
 mod attempt;
 mod calls;
 mod capture;
+mod changes;
 mod deliver;
 mod event;
 mod exec;

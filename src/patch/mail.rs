@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::apply::{Entry, FileChange, Tree};
 use super::refusal::{Refusal, RefusalCode, Refused};
-use super::resolve::{Target, resolve};
+use super::resolve::{Target, parents_but, resolve};
 use super::rewrite::{Rewrite, create, delete, regular, rewrite};
 use super::section::{FilePatch, Match, Operation};
 
@@ -168,6 +168,7 @@ impl<'p> Mail<'p> {
         content: Option<&[u8]>,
         tree: &dyn Tree,
     ) -> Result<(), Vec<Refusal>> {
+        parents_but(path, tree, &self.gone).map_err(|refusal| vec![*refusal.at(file.line)])?;
         if self.gone.contains(path) || matches!(tree.entry(path), Entry::Missing) {
             return Ok(());
         }

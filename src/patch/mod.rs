@@ -12,6 +12,7 @@
 mod apply;
 mod blob;
 mod body;
+mod common;
 mod diff;
 mod envelope;
 mod header;
@@ -21,19 +22,23 @@ mod nearest;
 mod parse;
 mod place;
 mod refusal;
+mod renames;
 mod resolve;
 mod rewrite;
 mod search;
 mod section;
 mod splice;
+mod whole_tree;
 
 pub use apply::{Applied, Before, Entry, FileChange, Placed, Tree, apply};
-pub use diff::{Side, added_removed, lines, unified};
+pub use diff::{Moved, Named, Side, added_removed, lines, moved, moved_whole, named, unified};
 pub use name::{Name, quote};
 pub use parse::parse;
 pub use refusal::{Refusal, RefusalCode};
 pub use resolve::candidate_names;
 pub use section::{FilePatch, Form, Hunk, HunkLine, LineKind, Match, Operation, Patch};
+
+pub use whole_tree::{Difference, Which, whole_tree};
 
 #[cfg(test)]
 mod tests;

@@ -123,7 +123,8 @@ pub(crate) fn resolve(file: &FilePatch, tree: &dyn Tree) -> Result<Target, Refus
         }
         Operation::Change | Operation::Delete => existing(file, tree)?,
     };
-    for path in [&target.source, &target.target].into_iter().flatten() {
+    // What is new is looked at later: a file above it may make way in the same patch.
+    if let Some(path) = &target.source {
         parents(path, tree).map_err(|refusal| refusal.at(file.line))?;
     }
     Ok(target)
@@ -227,10 +228,20 @@ fn ambiguous(file: &FilePatch, paths: &[Vec<u8>]) -> Refused {
 
 /// Every part above a path must be a directory or not be there yet.
 pub(crate) fn parents(path: &[u8], tree: &dyn Tree) -> Result<(), Refused> {
+    parents_but(path, tree, &BTreeSet::new())
+}
+
+/// The same, where these files make way.
+pub(crate) fn parents_but(
+    path: &[u8],
+    tree: &dyn Tree,
+    gone: &BTreeSet<Vec<u8>>,
+) -> Result<(), Refused> {
     for (at, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
         let what = match tree.entry(&path[..at]) {
             Entry::Directory => continue,
             Entry::Missing => return Ok(()),
+            Entry::File { .. } if gone.contains(&path[..at]) => return Ok(()),
             Entry::File { .. } => "a file",
             Entry::Symlink => "a symbolic link",
             Entry::Other => "neither a file nor a directory",

@@ -9,11 +9,13 @@ use super::{
 };
 use crate::exclude;
 use crate::patch;
-use crate::request::{Delete, Diff, Expect, GuestPath, List, Missing, Pointer, Read, Size, Write};
+use crate::request::{
+    Delete, Diff, Digest, Expect, GuestPath, List, Missing, Pointer, Read, Size, Write,
+};
 use std::collections::BTreeSet;
 
 const MAX_READ: Size = Size::from_bytes(64 << 10);
-/// Larger texts are not compared: the search for a short diff would go on for a long time, or end by the clock.
+/// Larger texts are named in a plan, not shown: nobody reads them there.
 const MAX_DIFF: usize = 1 << 20;
 const NEW_FILE: u32 = 0o644;
 
@@ -122,26 +124,46 @@ fn diff_of(
     section(path.as_bytes(), old, Some(new))
 }
 
-/// One file's section of a diff, or a line in its place where the texts are too large to compare.
+/// One file's section of a diff; where the texts are too large to be shown, a note in its place.
 pub(super) fn section(
     path: &[u8],
     old: Option<(&[u8], u32)>,
     new: Option<(&[u8], u32)>,
 ) -> Vec<u8> {
-    let size = |side: Option<(&[u8], u32)>| side.map_or(0, |(bytes, _)| bytes.len());
-    if size(old) > MAX_DIFF || size(new) > MAX_DIFF {
-        if old == new {
-            return Vec::new();
-        }
-        let name = String::from_utf8_lossy(&patch::quote(path)).into_owned();
-        let (old, new) = (text::bytes(size(old) as u64), text::bytes(size(new) as u64));
-        return format!("diff --git a/{name} b/{name}\nLarge file {name}: {old} -> {new}\n")
-            .into_bytes();
-    }
-    fn side((bytes, mode): (&[u8], u32)) -> patch::Side<'_> {
-        patch::Side { bytes, mode }
+    if is_large(old) || is_large(new) {
+        let named = |(bytes, mode): (&[u8], u32)| patch::Named {
+            size: bytes.len() as u64,
+            sha256: Some(Digest::of(bytes).0),
+            mode,
+        };
+        return patch::named(path, old.map(named), new.map(named));
     }
     patch::unified(path, old.map(side), new.map(side))
+}
+
+/// The same for a file that comes from another one.
+pub(super) fn moved_section(
+    path: &[u8],
+    how: patch::Moved<'_>,
+    old: (&[u8], u32),
+    new: (&[u8], u32),
+) -> Vec<u8> {
+    if old.0 == new.0 {
+        return patch::moved_whole(path, how, old.1, new.1);
+    }
+    if is_large(Some(old)) || is_large(Some(new)) {
+        let gone = (!how.copied).then(|| section(how.from, Some(old), None));
+        return [gone.unwrap_or_default(), section(path, None, Some(new))].concat();
+    }
+    patch::moved(path, how, side(old), side(new))
+}
+
+fn is_large(side: Option<(&[u8], u32)>) -> bool {
+    side.is_some_and(|(bytes, _)| bytes.len() > MAX_DIFF)
+}
+
+fn side((bytes, mode): (&[u8], u32)) -> patch::Side<'_> {
+    patch::Side { bytes, mode }
 }
 
 pub(super) fn delete(

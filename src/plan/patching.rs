@@ -1,7 +1,7 @@
 //! `patch`: parsed once, and applied to the expected files to show what will come of it.
 
 use super::draft::Draft;
-use super::files::{missing, section, text_key};
+use super::files::{missing, moved_section, section, text_key};
 use super::planner::Planner;
 use super::tree::{Contents, FileNode, Node, guest_path};
 use super::{Certainty, PlannedAction, PlannedPatch, PlannedRefusal, Problem, ProblemCode, text};
@@ -218,8 +218,12 @@ fn show(planner: &Planner<'_>, applied: &Applied, draft: &mut Draft) -> Vec<u8> 
         let source = source.and_then(|from| Some((from, known(from)?)));
         match (source, new) {
             (Some((from, old)), Some(new)) => {
-                let verb = if goes(from) { "rename" } else { "copy" };
-                diff.extend(moved_section(verb, from, &change.path, old, new));
+                let how = patch::Moved {
+                    from,
+                    copied: !goes(from),
+                    similarity: None,
+                };
+                diff.extend(moved_section(&change.path, how, old, new));
             }
             // Shown where it went.
             (_, None) if moved(&change.path) => {}
@@ -236,49 +240,6 @@ fn show(planner: &Planner<'_>, applied: &Applied, draft: &mut Draft) -> Vec<u8> 
         }
     }
     diff
-}
-
-/// The section of a file that was renamed or copied, as git writes it.
-fn moved_section(
-    verb: &str,
-    from: &[u8],
-    to: &[u8],
-    old: (&[u8], u32),
-    new: (&[u8], u32),
-) -> Vec<u8> {
-    let quote = |prefix: &[u8], name: &[u8]| patch::quote(&[prefix, name].concat());
-    let mut out = [
-        &b"diff --git "[..],
-        &quote(b"a/", from),
-        b" ",
-        &quote(b"b/", to),
-        b"\n",
-    ]
-    .concat();
-    let plain = section(to, Some(old), Some(new));
-    let mut lines = plain
-        .split_inclusive(|byte| *byte == b'\n')
-        .skip(1)
-        .peekable();
-    while let Some(mode) =
-        lines.next_if(|line| line.starts_with(b"old mode") || line.starts_with(b"new mode"))
-    {
-        out.extend_from_slice(mode);
-    }
-    for (word, name) in [(" from ", from), (" to ", to)] {
-        out.extend([verb.as_bytes(), word.as_bytes(), &patch::quote(name), b"\n"].concat());
-    }
-    for line in lines.by_ref() {
-        if line.starts_with(b"--- ") {
-            // As elsewhere: a tab ends a name that a reader might otherwise cut at a blank.
-            let end: &[u8] = if from.contains(&b' ') { b"\t\n" } else { b"\n" };
-            out.extend([b"--- ", quote(b"a/", from).as_slice(), end].concat());
-            break;
-        }
-        out.extend_from_slice(line);
-    }
-    lines.for_each(|line| out.extend_from_slice(line));
-    out
 }
 
 fn take_effect(planner: &mut Planner<'_>, applied: &Applied) {

@@ -120,6 +120,7 @@ fn binary_files_are_named_and_links_replaced() {
     let text = |old, new| String::from_utf8(unified(b"f", old, new)).expect("text");
     insta::assert_snapshot!(text(file(b"\0a"), file(b"\0b")), @"
     diff --git a/f b/f
+    index daa8f61..10f50c4 100644
     Binary files a/f (2 bytes sha256:022a6979e6da) and b/f (2 bytes sha256:57eb35615d47) differ
     ");
     let made = text(None, file(b"\0a"));

@@ -3,6 +3,7 @@
 mod applying;
 mod making;
 mod refusing;
+mod trees;
 
 use std::collections::BTreeMap;
 
