@@ -24,10 +24,24 @@ impl Times {
     }
 }
 
-/// Runs all rivals in turn, `rounds` times, after a round that does not count.
+/// After this long a comparison begins no further round, unless `PYRO_BENCH_SECONDS` says otherwise.
+const BUDGET: Duration = Duration::from_secs(60);
+
+fn budget() -> Result<Duration> {
+    match std::env::var("PYRO_BENCH_SECONDS") {
+        Ok(seconds) => Ok(Duration::from_secs(seconds.parse()?)),
+        Err(_) => Ok(BUDGET),
+    }
+}
+
+/// Runs all rivals in turn, `rounds` times or as often as the time allows, after a round that does not count.
 pub(crate) fn race(rounds: usize, rivals: &mut [Rival<'_>]) -> Result<Vec<Times>> {
     let mut times = vec![Vec::new(); rivals.len()];
+    let (budget, started) = (budget()?, Instant::now());
     for round in 0..=rounds {
+        if round > 1 && started.elapsed() > budget {
+            break;
+        }
         for ((name, work), times) in rivals.iter_mut().zip(&mut times) {
             let took = work().map_err(|error| format!("{name}: {error}"))?;
             if round > 0 {
@@ -44,8 +58,8 @@ pub(crate) fn race(rounds: usize, rivals: &mut [Rival<'_>]) -> Result<Vec<Times>
 
 pub(crate) fn headings() {
     println!(
-        "{:<44} {:>10} {:>10}   {:<28} {:>10} {:>10}   {:>6} {:>6}   target",
-        "pyro", "median", "least", "beside", "median", "least", "ratio", "least"
+        "{:<44} {:>10} {:>10}   {:<28} {:>10} {:>10}   {:>6} {:>6} {:>6}   target",
+        "pyro", "median", "least", "beside", "median", "least", "ratio", "least", "rounds"
     );
 }
 
@@ -54,12 +68,13 @@ pub(crate) fn line(what: &str, ours: &Times, peer: &str, theirs: &Times, target:
     let ratio = |ours: Duration, theirs: Duration| ours.as_secs_f64() / theirs.as_secs_f64();
     let medians = ratio(ours.median(), theirs.median());
     println!(
-        "{what:<44} {:>10} {:>10}   {peer:<28} {:>10} {:>10}   {medians:>6.2} {:>6.2}   <= {target} {}",
+        "{what:<44} {:>10} {:>10}   {peer:<28} {:>10} {:>10}   {medians:>6.2} {:>6.2} {:>6}   <= {target} {}",
         millis(ours.median()),
         millis(ours.least()),
         millis(theirs.median()),
         millis(theirs.least()),
         ratio(ours.least(), theirs.least()),
+        ours.0.len(),
         if medians <= target { "" } else { "MISSED" },
     );
 }

@@ -226,8 +226,9 @@ fn a_timeout_ends_everything_and_keeps_the_output() {
     let mut host = Host::new();
     // Ignores TERM, and so do its children; one of them has a session of its own.
     let mut run =
-        shell("trap '' TERM; echo before; setsid sleep 1000 & (sleep 3; echo late > late) & wait");
-    run.timeout_ms = 300;
+        shell("trap '' TERM; echo before; setsid sleep 1000 & (sleep 5; echo late > late) & wait");
+    // Time enough for a shell to begin, on a busy machine too.
+    run.timeout_ms = 3000;
     run.grace_ms = 100;
     let answer = host.run(Op::ExecRun(run));
     assert_eq!(answer.exec().end, ExecEnd::TimedOut);
@@ -257,7 +258,7 @@ fn a_timeout_beside_another_program_ends_its_own_processes_only() {
 fn a_polite_program_ends_within_its_grace() {
     let mut host = Host::new();
     let mut run = shell("trap 'echo bye; exit 0' TERM; while :; do sleep 0.01; done");
-    run.timeout_ms = 200;
+    run.timeout_ms = 3000;
     run.grace_ms = 50_000;
     let answer = host.run(Op::ExecRun(run));
     assert_eq!(answer.exec().end, ExecEnd::TimedOut);

@@ -201,7 +201,7 @@ pub(crate) fn start_as(
     started(i32::try_from(zygote.id()).expect("fits"));
     // Who is killed this early may not read it.
     let _ = tell(&mut control, &serde_json::to_vec(boot).expect("serialises"));
-    let patience = Some(Duration::from_secs(30));
+    let patience = Some(Duration::from_secs(60));
     control.set_read_timeout(patience).expect("sets a timeout");
     link.set_read_timeout(patience).expect("sets a timeout");
     (zygote, control, link)
@@ -290,7 +290,7 @@ impl Drop for Host {
 
 /// Waits for the zygote, not for ever.
 pub(crate) fn ends(zygote: &mut Child) {
-    let deadline = Instant::now() + Duration::from_secs(15);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while zygote.try_wait().expect("waits").is_none() {
         assert!(Instant::now() < deadline, "the zygote does not end");
         std::thread::sleep(Duration::from_millis(1));
