@@ -63,6 +63,8 @@ impl Host {
     }
 
     pub(crate) fn with_limits(limits: Limits) -> Self {
+        // Modes that a test makes and compares do not depend on whoever runs it.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         let dir = tempfile::tempdir().expect("a temporary directory");
         for name in ["tree", "stage", "spool"] {
             std::fs::create_dir(dir.path().join(name)).expect("a folder of the run");
