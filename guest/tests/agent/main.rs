@@ -2,6 +2,7 @@
 
 mod archives;
 mod bare;
+mod corpus;
 mod host;
 mod hostile;
 mod programs;

@@ -1,7 +1,7 @@
 //! An archive that the agent unpacks into a work tree. Whatever it is: all of it is below the directory it was sent
 //! to, or the tree is as before.
 //!
-//! The ordinary replay is `archives::kept_archives_are_answered` of the agent's own tests.
+//! The agent's own tests replay it: `guest/tests/agent/corpus.rs`.
 
 use super::tar::mended;
 use pyro_guest::serve::{Agent, serve};
@@ -48,20 +48,23 @@ pub fn unpack(data: &[u8]) {
     fs::write(tree.join("outside"), "as it was").expect("a new file");
     let before = names(folder.path());
     let (mut link, theirs) = UnixStream::pair().expect("a socket pair");
-    let agent = Agent {
-        link: theirs.into(),
-        run_dir: fs::File::open(folder.path()).expect("the folder").into(),
-        owner: fs::metadata(&tree).expect("the tree").uid(),
-        limits: Limits {
-            processes: 0,
-            memory: u64::MAX,
-            disk: u64::MAX,
-            disk_reserve: 0,
-            open_files: 0,
-        },
-        spawner: Box::new(Nobody),
-    };
-    let agent = std::thread::spawn(move || serve(agent));
+    let owner = fs::metadata(&tree).expect("the tree").uid();
+    let run_dir = fs::File::open(folder.path()).expect("the folder");
+    let agent = std::thread::spawn(move || {
+        serve(Agent {
+            link: theirs.into(),
+            run_dir: run_dir.into(),
+            owner,
+            limits: Limits {
+                processes: 0,
+                memory: u64::MAX,
+                disk: u64::MAX,
+                disk_reserve: 0,
+                open_files: 0,
+            },
+            spawner: Box::new(Nobody),
+        })
+    });
     let head = Head {
         channel: 1,
         call: 1,
