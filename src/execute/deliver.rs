@@ -72,6 +72,7 @@ impl Session<'_> {
             self,
             Op::TarOut(TarOut {
                 path: Bytes::from(path),
+                kind: Some(kind),
             }),
         );
         let unpacked = unpack(&mut reader, &target, run);

@@ -4,7 +4,9 @@
 //! the link, and data is taken only as fast as the caller reads it (credit).
 
 use pyro_protocol::frame::{self, CHUNK, INITIAL_CREDIT, STREAM_CALL, STREAM_INPUT};
-use pyro_protocol::message::{Failure, GuestMessage, Hello, HostMessage, Op, Reply, StreamMessage};
+use pyro_protocol::message::{
+    Failure, FailureCode, GuestMessage, Hello, HostMessage, Op, Reply, StreamMessage,
+};
 use pyro_protocol::{Decoder, Frame, FrameError, GENERATION, Head};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::{HashMap, VecDeque};
@@ -97,6 +99,8 @@ pub struct Link {
     sent: usize,
     next_call: u32,
     calls: HashMap<u32, Call>,
+    /// Calls that were too large to be made, and what is to be said of them.
+    refused: VecDeque<(CallId, Failure)>,
     generation: u32,
 }
 
@@ -114,6 +118,7 @@ impl Link {
             sent: 0,
             next_call: 1,
             calls: HashMap::new(),
+            refused: VecDeque::new(),
             generation: GENERATION,
         };
         let hello = Hello {
@@ -141,10 +146,26 @@ impl Link {
         self.generation
     }
 
-    /// Opens a call. Its events come from [`Link::wait`].
+    /// Opens a call. Its events come from [`Link::wait`]; of one that no message can hold, that it failed.
     pub fn call(&mut self, op: Op) -> CallId {
         let call = self.next_call;
         self.next_call += 1;
+        let message = HostMessage::Call(Box::new(op));
+        let header = serde_json::to_vec(&message).expect("messages serialise");
+        if header.len() > frame::MAX_HEADER {
+            let message = format!(
+                "tell the guest what to do: that takes {} bytes, and a message has {} at most",
+                header.len(),
+                frame::MAX_HEADER
+            );
+            let failure = Failure {
+                code: FailureCode::TooLarge,
+                message,
+                path: None,
+            };
+            self.refused.push_back((CallId(call), failure));
+            return CallId(call);
+        }
         self.calls.insert(
             call,
             Call {
@@ -152,14 +173,12 @@ impl Link {
                 ..Call::default()
             },
         );
-        self.queue(
-            Head {
-                channel: CHANNEL,
-                call,
-                ..Head::default()
-            },
-            &HostMessage::Call(Box::new(op)),
-        );
+        let head = Head {
+            channel: CHANNEL,
+            call,
+            ..Head::default()
+        };
+        frame::encode(head, &header, &[], &mut self.outbox);
         CallId(call)
     }
 
@@ -202,6 +221,9 @@ impl Link {
         interrupt: Option<BorrowedFd<'_>>,
         deadline: Option<Instant>,
     ) -> Result<Wake, LinkError> {
+        if let Some((call, failure)) = self.refused.pop_front() {
+            return Ok(Wake::Event(call, CallEvent::Failed(failure)));
+        }
         loop {
             while let Some(frame) = self.decoder.next_frame().map_err(LinkError::Frame)? {
                 if let Some(wake) = self.take(frame)? {

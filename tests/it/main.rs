@@ -16,6 +16,7 @@ mod every_key;
 mod examples;
 mod goldens;
 mod harness;
+mod host_faults;
 mod hostile;
 mod kept;
 mod layers;

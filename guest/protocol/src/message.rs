@@ -209,6 +209,9 @@ pub struct TarIn {
 pub struct TarOut {
     /// Relative to the tree. A directory is packed with its contents, names relative to it; a file as its last name.
     pub path: Bytes,
+    /// What must be there; anything else is refused, so that the host knows what it unpacks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
 }
 
 /// What a call that succeeded has to say.

@@ -79,7 +79,10 @@ fn ops() -> Vec<Op> {
         Op::TreeScan,
         Op::TreeDiff,
         Op::TarIn(TarIn { to: text("vendor") }),
-        Op::TarOut(TarOut { path: text("out") }),
+        Op::TarOut(TarOut {
+            path: text("out"),
+            kind: None,
+        }),
     ]
 }
 

@@ -8,7 +8,7 @@ use super::{World, agent_failure, stat};
 use crate::serve::port::Port;
 use crate::serve::streams::Output;
 use crate::tree::{self, Links, kernel};
-use pyro_protocol::message::{Failure, Kind, Records, Reply, TarOut};
+use pyro_protocol::message::{Failure, FailureCode, Kind, Records, Reply, TarOut};
 use rustix::fs::{self, OFlags};
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -31,6 +31,20 @@ pub(super) fn pack(world: &World, port: &Port, op: &TarOut) -> Result<Reply, Fai
     let path = tree::clean(&op.path)?;
     let doing = |errno| kernel(errno, "pack", &path);
     let (top, target) = stat::look(world, &path)?;
+    let there = tree::kind(&top);
+    // Somebody may have put it there since the host looked.
+    if op.kind.is_some_and(|wanted| wanted != there) {
+        let (code, what) = match there {
+            Kind::Symlink => (FailureCode::Symlink, "a link has taken its place"),
+            Kind::File | Kind::Directory | Kind::Other => {
+                (FailureCode::WrongKind, "something else has taken its place")
+            }
+        };
+        return Err(Failure {
+            path: Some(path.as_slice().into()),
+            ..tree::refusal(code, format!("pack: {what}"))
+        });
+    }
     let parent = tree::split(&path).map_or(&b""[..], |(parent, _)| parent);
     let name = tree::split(&path).map_or(&b"."[..], |(_, name)| name);
     let parent = tree::open(

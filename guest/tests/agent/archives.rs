@@ -2,7 +2,7 @@
 
 use crate::host::Host;
 use crate::trees::{fifo, list, paths, records};
-use pyro_protocol::message::{FailureCode, Stat, TarIn, TarOut};
+use pyro_protocol::message::{FailureCode, Kind, Stat, TarIn, TarOut};
 use pyro_protocol::{Bytes, Op};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -46,6 +46,7 @@ fn a_tree_survives_an_archive_both_ways() {
     .expect("set");
     let packed = host.run(Op::TarOut(TarOut {
         path: Bytes::from("from"),
+        kind: None,
     }));
     assert_eq!(records(&packed).left_out, [Bytes::from("pipe")]);
     let unpacked = host.run_with(
@@ -80,6 +81,7 @@ fn a_tree_survives_an_archive_both_ways() {
     // A single file, by its last name.
     let packed = host.run(Op::TarOut(TarOut {
         path: Bytes::from("from/run.sh"),
+        kind: None,
     }));
     let mut archive = tar::Archive::new(packed.output.as_slice());
     let names: Vec<_> = archive
@@ -296,4 +298,24 @@ fn sizes_that_overflow_are_a_bad_archive() {
         );
         assert_eq!(answer.failure().code, FailureCode::BadArchive, "{size}");
     }
+}
+
+#[test]
+fn what_became_something_else_is_not_packed_as_that() {
+    let mut host = Host::new();
+    std::fs::create_dir(host.tree().join("dir")).expect("makes");
+    std::os::unix::fs::symlink("/etc", host.tree().join("link")).expect("links");
+    let mut pack = |path: &str, kind| {
+        host.run(Op::TarOut(TarOut {
+            path: Bytes::from(path),
+            kind: Some(kind),
+        }))
+    };
+    let refused = pack("link", Kind::Directory).failure().clone();
+    assert_eq!(refused.code, FailureCode::Symlink);
+    assert_eq!(refused.path, Some(Bytes::from("link")));
+    let refused = pack("dir", Kind::File).failure().clone();
+    assert_eq!(refused.code, FailureCode::WrongKind);
+    let packed = pack("dir", Kind::Directory);
+    assert_eq!(records(&packed).entries, 0);
 }

@@ -314,6 +314,7 @@ fn a_scan_of_an_endless_file_can_be_cancelled() {
         Op::TreeDiff,
         Op::TarOut(TarOut {
             path: Bytes::default(),
+            kind: None,
         }),
     ] {
         let call = host.open(op);

@@ -435,6 +435,7 @@ fn a_race_leads_nobody_outside() {
             done[1] += u32::from(answer.result.is_ok());
             let pack = pyro_protocol::message::TarOut {
                 path: Bytes::from("door"),
+                kind: None,
             };
             let packed = host.run(Op::TarOut(pack)).output;
             assert!(!packed.windows(7).any(|window| window == b"outside"));
