@@ -87,6 +87,11 @@ pub fn describe(plan: &Plan, style: Style) -> String {
         text.push_str(&format!(" · host variables {names}"));
     }
     page.field("reach", &text);
+    if !reach.outside.is_empty() {
+        let paths: Vec<_> = reach.outside.iter().map(escape).collect();
+        let note = format!("outside of the request's repository: {}", paths.join(", "));
+        page.field("", &note);
+    }
     page.out
 }
 

@@ -26,6 +26,10 @@ pub fn to_json(plan: &Plan) -> Value {
     if let Some(Value::Object(reach)) = out.get_mut("reach") {
         reach.insert("exposed".to_owned(), exposed(&plan.reach.exposed));
         reach.insert("network".to_owned(), "off".into());
+        // Not part of what the digest is of: another checkout may have no repository around it.
+        if !plan.reach.outside.is_empty() {
+            reach.insert("outside".to_owned(), plan.reach.outside.clone().into());
+        }
     }
     Value::Object(out)
 }

@@ -446,6 +446,8 @@ pub struct Reach {
     pub host_writes: Vec<HostWrite>,
     /// Host paths shown inside.
     pub exposed: Vec<PathBuf>,
+    /// Host paths read or written that lie outside of the request's repository, as the request spells them.
+    pub outside: Vec<String>,
 }
 
 /// A host path that will be written.

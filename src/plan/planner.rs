@@ -65,6 +65,7 @@ pub fn plan_with(
             host_variables: request.env.clone(),
             host_writes,
             exposed: workspace.expose.clone(),
+            outside: facts.outside.iter().cloned().collect(),
         },
         workspace,
         steps,

@@ -3,7 +3,7 @@
 use crate::request::HostVariable;
 use pyro_protocol::Bytes;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// Files larger than this are not read for a plan.
@@ -30,6 +30,9 @@ pub struct Facts {
     pub from: BTreeMap<String, FileFact>,
     /// Goldens, by the request's spelling.
     pub goldens: BTreeMap<String, GoldenFact>,
+    /// Host paths of the request, by its spelling, that lie outside of the repository it is in (without one: of its
+    /// own directory).
+    pub outside: BTreeSet<String>,
     /// Host paths that exports become, by the request's spelling.
     pub exports: BTreeMap<String, ExportFact>,
 }

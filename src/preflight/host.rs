@@ -115,6 +115,15 @@ pub(super) fn export(base: &Path, to: &str) -> ExportFact {
     }
 }
 
+/// The repository that a directory lies in; without one, the directory itself. Links resolved.
+pub(super) fn repository(dir: &Path) -> PathBuf {
+    let dir = resolve(dir).0;
+    let top = dir
+        .ancestors()
+        .find(|above| fs::symlink_metadata(above.join(".git")).is_ok());
+    top.unwrap_or(&dir).to_path_buf()
+}
+
 /// Nothing is there, or something above it is no directory.
 fn is_nothing(error: &io::Error) -> bool {
     matches!(
@@ -160,7 +169,7 @@ fn linked_parent(base: &Path, to: &str) -> Option<PathBuf> {
 }
 
 /// Resolves the links of a path as far as it exists; the rest is taken by its spelling.
-fn resolve(path: &Path) -> (PathBuf, Option<io::Error>) {
+pub(super) fn resolve(path: &Path) -> (PathBuf, Option<io::Error>) {
     let mut stop = None;
     for head in path.ancestors() {
         match fs::canonicalize(head) {

@@ -90,6 +90,13 @@ pub fn gather(request: &Request, around: &Surroundings) -> Facts {
             facts.exports.insert(export.to.clone(), fact);
         }
     }
+    let repository = host::repository(base);
+    let seed = request.workspace.seed.iter();
+    let named = seed.chain(facts.from.keys()).chain(facts.exports.keys());
+    facts.outside = named
+        .filter(|path| !host::resolve(&base.join(path)).0.starts_with(&repository))
+        .cloned()
+        .collect();
     facts
 }
 
