@@ -5,7 +5,8 @@ use crate::machine::{Cancel, Spare};
 use crate::plan::{GoldenUse, Plan, Problems, plan_with};
 use crate::preflight::{self, Facts, Surroundings};
 use crate::request::{
-    ParseErrors, ReferenceError, Request, RequestBuilder, Selection, Values, resolve,
+    Combination, ErrorCode, ParseErrors, Pointer, ReferenceError, Request, RequestBuilder,
+    Selection, Values, resolve,
 };
 use crate::saved::SavedError;
 use crate::workspace::{StateDir, StateError};
@@ -27,6 +28,8 @@ pub struct Options {
     pub source: String,
     /// Ends the run early.
     pub cancel: Option<Cancel>,
+    /// The combination that runs, of a request with a matrix; see [`Request::combinations`].
+    pub matrix: Combination,
     /// Which steps run; all by default.
     pub selection: Selection,
     /// What is done about texts that differ from their goldens; by default their expectations fail.
@@ -41,6 +44,7 @@ impl Default for Options {
             state_dir: None,
             source: "request".to_owned(),
             cancel: None,
+            matrix: Combination::default(),
             selection: Selection::default(),
             goldens: Goldens::compare(),
         }
@@ -120,8 +124,45 @@ impl Request {
             return Err(Error::GoldensInCi);
         }
         let (resolved, facts) = look(self, options)?;
-        plan_with(&resolved, &facts, &options.source, options.goldens.usage()).map_err(Error::Plan)
+        let source = named(&options.source, &options.matrix);
+        plan_with(&resolved, &facts, &source, options.goldens.usage()).map_err(Error::Plan)
     }
+}
+
+/// How a combination of a request is called in messages.
+pub(crate) fn named(source: &str, combination: &Combination) -> String {
+    match combination.is_empty() {
+        true => source.to_owned(),
+        false => format!("{source} [{combination}]"),
+    }
+}
+
+/// Why the combination is none of the request's matrix.
+fn no_combination(request: &Request, combination: &Combination) -> Option<ReferenceError> {
+    let fits = combination.0.len() == request.matrix.len()
+        && combination.0.iter().all(|(name, value)| {
+            let values = request.matrix.get(name);
+            values.is_some_and(|values| values.contains(value))
+        });
+    if fits {
+        return None;
+    }
+    let message = match combination.is_empty() {
+        true => "the request has a matrix, so it runs once for each combination".to_owned(),
+        false => format!("the matrix has no combination `{combination}`"),
+    };
+    Some(ReferenceError {
+        code: ErrorCode::BadReference,
+        message,
+        pointer: Pointer::default().at("matrix"),
+        label: String::new(),
+        help: Some("a plan is of one combination; `pyro apply` runs all of them".to_owned()),
+        valid_here: request
+            .combinations()
+            .take(20)
+            .map(|combination| combination.to_string())
+            .collect(),
+    })
 }
 
 /// The request with its variables filled in, and what is there.
@@ -129,10 +170,14 @@ pub(crate) fn look(request: &Request, options: &Options) -> Result<(Request, Fac
     let request = &request
         .select(&options.selection)
         .map_err(|errors| Error::References(errors.into()))?;
+    if let Some(error) = no_combination(request, &options.matrix) {
+        return Err(Error::References(vec![error].into()));
+    }
     let variables = preflight::variables(request);
     let values = Values {
         vars: options.vars.clone(),
         env: Some(variables.clone()),
+        matrix: options.matrix.clone(),
     };
     let resolved = resolve(request, &values).map_err(|errors| Error::References(errors.into()))?;
     let around = Surroundings {

@@ -1,4 +1,4 @@
-//! Several runs as one: each planned before any begins, one after the other, and one report for all of them.
+//! Several runs as one: each planned before any begins, one after the other or several at once, and one report for all of them.
 //!
 //! A run that fails does not keep the others from running. An interrupt does.
 
@@ -11,6 +11,9 @@ use crate::machine::{Cancel, Spare};
 use crate::pipeline::{Error, Options};
 use crate::plan::Plan;
 use crate::receipt::{RunOutcome, RunReport, Runs};
+use crate::request::Request;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// A run that is planned: one request, or one combination of it.
@@ -59,35 +62,75 @@ pub struct BatchEnd {
 }
 
 impl Batch {
-    /// Does what the plans say, and tells `on_event` as it happens. `spare` becomes the first sandbox. After `cancel`
-    /// no run begins any more.
+    /// Every combination of a request, planned.
+    ///
+    /// # Errors
+    /// What is wrong with the first combination that cannot be planned.
+    pub fn of(request: &Request, options: &Options) -> Result<Self, Error> {
+        let mut runs = Vec::new();
+        for matrix in request.combinations() {
+            let options = Options {
+                matrix,
+                ..options.clone()
+            };
+            let plan = request.plan(&options)?;
+            runs.push(PlannedRun { plan, options });
+        }
+        Ok(Self { runs })
+    }
+
+    /// Does what the plans say, at most `jobs` of them at once, and tells `on_event` as it happens: of one run in
+    /// order, of several as they come. `spare` becomes the first sandbox. After `cancel` no run begins any more.
     pub fn apply(
         &self,
         spare: Spare,
+        jobs: usize,
         cancel: &Cancel,
         on_event: &mut (dyn FnMut(BatchEvent<'_>) + Send),
     ) -> BatchEnd {
         let clock = Instant::now();
-        let mut spare = Some(spare);
-        let mut ends = Vec::new();
-        for (index, run) in self.runs.iter().enumerate() {
-            if cancel.is_cancelled() {
-                ends.push(RunEnd::NotRun);
-                continue;
+        let spare = Mutex::new(Some(spare));
+        let on_event = Mutex::new(on_event);
+        let next = AtomicUsize::new(0);
+        let ends: Vec<_> = self
+            .runs
+            .iter()
+            .map(|_| Mutex::new(RunEnd::NotRun))
+            .collect();
+        let work = || {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(run) = self.runs.get(index) else {
+                    break;
+                };
+                if cancel.is_cancelled() {
+                    break;
+                }
+                let options = Options {
+                    cancel: Some(cancel.clone()),
+                    ..run.options.clone()
+                };
+                let spare = lock(&spare).take().unwrap_or_else(Spare::begin);
+                let ran = run.plan.apply_with(spare, &options, &mut |event| {
+                    lock(&on_event)(BatchEvent { run: index, event });
+                });
+                *lock(&ends[index]) = match ran {
+                    Ok(ran) => RunEnd::Ran(Box::new(ran)),
+                    Err(error) => RunEnd::Error(error),
+                };
             }
-            let options = Options {
-                cancel: Some(cancel.clone()),
-                ..run.options.clone()
-            };
-            let spare = spare.take().unwrap_or_else(Spare::begin);
-            let ran = run.plan.apply_with(spare, &options, &mut |event| {
-                on_event(BatchEvent { run: index, event });
-            });
-            ends.push(match ran {
-                Ok(ran) => RunEnd::Ran(Box::new(ran)),
-                Err(error) => RunEnd::Error(error),
-            });
-        }
+        };
+        let workers = jobs.clamp(1, self.runs.len().max(1));
+        std::thread::scope(|scope| {
+            for _ in 1..workers {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let ends = ends.into_iter().map(Mutex::into_inner);
+        let ends: Vec<_> = ends
+            .map(|end| end.unwrap_or_else(PoisonError::into_inner))
+            .collect();
         let runs = self.runs.iter().zip(&ends);
         let runs = runs.map(|(run, end)| run.report(end)).collect();
         let report = Runs::new(
@@ -98,11 +141,16 @@ impl Batch {
     }
 }
 
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl PlannedRun {
     fn report(&self, end: &RunEnd) -> RunReport {
         let mut report = RunReport {
             name: self.plan.name.clone(),
             source: self.plan.source.clone(),
+            matrix: self.plan.matrix.clone(),
             outcome: RunOutcome::NotRun,
             error: None,
             path: None,

@@ -3,7 +3,7 @@
 use super::args::{Apply, Global};
 use super::load::{Findings, Loaded, Refusal, fail, read_request, refused};
 use super::outcome;
-use super::progress::Progress;
+use super::progress::{Progress, Rendering};
 use super::reports::{Reports, can_report};
 use super::review;
 use super::saved;
@@ -15,7 +15,7 @@ use crate::machine::Spare;
 use crate::receipt::{Outcome, Receipt};
 use crate::request::Selection;
 use crate::workspace::StateDir;
-use crate::{Cancel, Error, Exit};
+use crate::{Cancel, Error, Exit, Options};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -60,10 +60,18 @@ pub(super) fn apply(
         Some(path) => saved::load(path, global, show, terminal).map(|(loaded, plan)| {
             let options = loaded.options.clone();
             let runs = vec![PlannedRun { plan, options }];
-            (vec![loaded], Batch { runs })
+            Planned {
+                loaded: vec![loaded],
+                owners: vec![0],
+                batch: Batch { runs },
+            }
         }),
     };
-    let (loaded, batch) = match planned {
+    let Planned {
+        loaded,
+        owners,
+        batch,
+    } = match planned {
         Ok(planned) => planned,
         Err(exit) => return exit,
     };
@@ -78,13 +86,20 @@ pub(super) fn apply(
         [one] => one.is_dir(),
         _several => true,
     };
+    let several = several || loaded.iter().any(|one| !one.request.matrix.is_empty());
     let mut reports = match Reports::begin(args, &batch, terminal) {
         Ok(reports) => reports,
         Err(exit) => return exit,
     };
-    let mut progress = Progress::new(*terminal, &loaded, args.json || stdout, several);
+    let documents = owners.iter().map(|owner| &loaded[*owner].document);
+    let style = Rendering {
+        silent: args.json || stdout,
+        several,
+        at_once: args.jobs > 1 && batch.runs.len() > 1,
+    };
+    let mut progress = Progress::new(*terminal, documents.collect(), style);
     let spare = spare.unwrap_or_else(Spare::begin);
-    let end = batch.apply(spare, &cancel, &mut |event| {
+    let end = batch.apply(spare, usize::from(args.jobs), &cancel, &mut |event| {
         reports.event(&event);
         progress.event(&event);
     });
@@ -96,6 +111,14 @@ pub(super) fn apply(
         one_ended(&end, &loaded[0], args, terminal)
     };
     exit.worse(reported)
+}
+
+/// What is going to run.
+struct Planned {
+    loaded: Vec<Loaded>,
+    /// For each run, which of `loaded` it belongs to.
+    owners: Vec<usize>,
+    batch: Batch,
 }
 
 /// Whether standard output is for events alone.
@@ -110,7 +133,7 @@ fn plan_requests(
     global: &Global,
     show: Findings,
     terminal: &Terminal,
-) -> Result<(Vec<Loaded>, Batch), Exit> {
+) -> Result<Planned, Exit> {
     let state = StateDir::place(global.state_dir.as_deref()).ok();
     let paths = select(&args.requests, state.as_deref()).map_err(|error| {
         fail(show, terminal, "nothing-selected", &chain(&error));
@@ -131,7 +154,7 @@ fn plan_all(
     args: &Apply,
     goldens: &Goldens,
     global: &Global,
-) -> Result<(Vec<Loaded>, Batch), Vec<Refusal>> {
+) -> Result<Planned, Vec<Refusal>> {
     let mut refusals = Vec::new();
     let mut loaded = Vec::new();
     for path in paths {
@@ -146,20 +169,54 @@ fn plan_all(
     }
     give_vars(&args.vars, &mut loaded);
     let mut batch = Batch::default();
-    for one in &loaded {
-        match one.request.plan(&one.options) {
-            Ok(plan) => batch.runs.push(PlannedRun {
-                plan,
-                options: one.options.clone(),
-            }),
-            Err(error) => refusals.push(one.refusal(&error)),
-        }
+    let mut owners = Vec::new();
+    for (owner, one) in loaded.iter().enumerate() {
+        let (runs, against) = combinations(one);
+        owners.extend(runs.iter().map(|_| owner));
+        batch.runs.extend(runs);
+        refusals.extend(against);
     }
     if refusals.is_empty() {
-        Ok((loaded, batch))
+        Ok(Planned {
+            loaded,
+            owners,
+            batch,
+        })
     } else {
         Err(refusals)
     }
+}
+
+/// Plans each combination of a request. What speaks against several of them is told once.
+pub(super) fn combinations(loaded: &Loaded) -> (Vec<PlannedRun>, Vec<Refusal>) {
+    let mut runs = Vec::new();
+    let mut against: Vec<(Refusal, Vec<String>)> = Vec::new();
+    let mut count = 0;
+    for matrix in loaded.request.combinations() {
+        count += 1;
+        let options = Options {
+            matrix: matrix.clone(),
+            ..loaded.options.clone()
+        };
+        match loaded.request.plan(&options) {
+            Ok(plan) => runs.push(PlannedRun { plan, options }),
+            Err(error) => {
+                let refusal = loaded.refusal(&error);
+                let same = |(known, _): &&mut (Refusal, _)| known.same_as(&refusal);
+                match against.iter_mut().find(same) {
+                    Some((_, names)) => names.push(matrix.to_string()),
+                    None => against.push((refusal, vec![matrix.to_string()])),
+                }
+            }
+        }
+    }
+    let against = against.into_iter().map(|(mut refusal, names)| {
+        if names.len() < count {
+            refusal.note(&format!("with {}", names.join(" and with ")));
+        }
+        refusal
+    });
+    (runs, against.collect())
 }
 
 /// Each request gets the variables that it has. One that none has goes to the first, which says so.

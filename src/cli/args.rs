@@ -130,6 +130,10 @@ pub(super) struct Apply {
     /// Print the receipt, or that document, as JSON
     #[arg(long)]
     pub(super) json: bool,
+    /// Run so many at once (at most 64): combinations of a matrix, or several requests
+    #[arg(long, value_name = "N", default_value = "1", conflicts_with = "review",
+          value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(super) jobs: u16,
     #[command(flatten)]
     pub(super) choice: Choice,
 }

@@ -33,14 +33,16 @@ fn check_references(args: &Check, global: &Global, terminal: &Terminal) -> Resul
     let show = Findings::json(args.json);
     let loaded = load(&args.source, global, show, terminal)?;
     // What the host's variables hold is no matter of the document.
-    let values = Values {
-        vars: loaded.options.vars.clone(),
-        env: None,
-    };
-    match resolve(&loaded.request, &values) {
-        Ok(_) => Ok(loaded),
-        Err(errors) => {
-            Err(loaded.refuse(&Error::References(References::from(errors)), show, terminal))
+    for matrix in loaded.request.combinations() {
+        let values = Values {
+            vars: loaded.options.vars.clone(),
+            env: None,
+            matrix,
+        };
+        if let Err(errors) = resolve(&loaded.request, &values) {
+            let error = Error::References(References::from(errors));
+            return Err(loaded.refuse(&error, show, terminal));
         }
     }
+    Ok(loaded)
 }

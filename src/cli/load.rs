@@ -4,7 +4,6 @@ use super::args::{Global, Source};
 use super::saved;
 use super::terminal::Terminal;
 use crate::execute::chain;
-use crate::plan::Plan;
 use crate::render::{Finding, findings, findings_json};
 use crate::request::{Document, MAX_DOCUMENT, Request, Syntax, parse};
 use crate::{Error, Exit, Options};
@@ -59,6 +58,33 @@ pub(super) enum Refusal {
         /// How to exit.
         exit: Exit,
     },
+}
+
+impl Refusal {
+    /// Whether the same is wrong.
+    pub(super) fn same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Document { found, .. }, Self::Document { found: theirs, .. }) => found == theirs,
+            (
+                Self::Failure { message, .. },
+                Self::Failure {
+                    message: theirs, ..
+                },
+            ) => message == theirs,
+            (Self::Document { .. }, Self::Failure { .. })
+            | (Self::Failure { .. }, Self::Document { .. }) => false,
+        }
+    }
+
+    /// Says something more about it.
+    pub(super) fn note(&mut self, note: &str) {
+        match self {
+            Self::Document { found, .. } => found
+                .iter_mut()
+                .for_each(|finding| finding.notes.push(note.to_owned())),
+            Self::Failure { message, .. } => message.push_str(&format!(" ({note})")),
+        }
+    }
 }
 
 /// Reads the request. What is wrong has been shown where there is none.
@@ -130,13 +156,6 @@ fn read(path: &Path) -> std::io::Result<(String, Vec<u8>, PathBuf)> {
 }
 
 impl Loaded {
-    /// The plan for this host. What is wrong has been shown where there is none.
-    pub(super) fn plan(&self, show: Findings, terminal: &Terminal) -> Result<Plan, Exit> {
-        self.request
-            .plan(&self.options)
-            .map_err(|error| self.refuse(&error, show, terminal))
-    }
-
     /// Shows why a request comes to nothing, and says how to exit.
     pub(super) fn refuse(&self, error: &Error, show: Findings, terminal: &Terminal) -> Exit {
         match error {

@@ -1,7 +1,8 @@
 //! `pyro plan`: shows exactly what a request would do, and does nothing. `--out` keeps it for `pyro apply --plan`.
 
+use super::apply::combinations;
 use super::args::{Global, Plan};
-use super::load::{Findings, Loaded, load};
+use super::load::{Findings, Loaded, load, refused};
 use super::saved;
 use super::terminal::Terminal;
 use crate::execute::Goldens;
@@ -12,36 +13,60 @@ use std::path::Path;
 
 pub(super) fn plan(args: &Plan, global: &Global, terminal: &Terminal) -> Exit {
     let show = Findings::json(args.json);
-    let planned = load(&args.source, global, show, terminal).and_then(|mut loaded| {
-        loaded.options.selection = args.choice.selection();
-        if args.choice.update_goldens {
-            loaded.options.goldens = Goldens::update();
-        }
-        match args.out.as_deref() {
-            None => Ok((loaded.plan(show, terminal)?, None)),
-            Some(path) => save(&loaded, path, show, terminal)
-                .map(|(planned, saved)| (planned, Some((path, saved)))),
-        }
-    });
-    let (planned, saved) = match planned {
-        Ok(planned) => planned,
+    let mut loaded = match load(&args.source, global, show, terminal) {
+        Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    if args.json {
-        terminal.print(&format!("{:#}\n", plan::to_json(&planned)));
-    } else {
-        terminal.print(&plan::describe(&planned, terminal.plan_style()));
+    loaded.options.selection = args.choice.selection();
+    if args.choice.update_goldens {
+        loaded.options.goldens = Goldens::update();
     }
-    if let Some((path, saved)) = saved {
-        let path = path.display();
-        terminal.note(&format!(
-            "saved to {path} ({}); `pyro apply --plan {path}` runs exactly this",
-            saved.digest().short()
-        ));
-    }
-    match planned.effect() {
+    let planned = match args.out.as_deref() {
+        None => {
+            let (runs, against) = combinations(&loaded);
+            if !against.is_empty() {
+                return refused(&against, show, terminal);
+            }
+            runs.into_iter().map(|run| run.plan).collect()
+        }
+        Some(path) => match save(&loaded, path, show, terminal) {
+            Err(exit) => return exit,
+            Ok((planned, saved)) => {
+                let path = path.display();
+                terminal.note(&format!(
+                    "saved to {path} ({}); `pyro apply --plan {path}` runs exactly this",
+                    saved.digest().short()
+                ));
+                vec![planned]
+            }
+        },
+    };
+    show_plans(&planned, !loaded.request.matrix.is_empty(), args, terminal);
+    let effect = planned.iter().map(plan::Plan::effect).max();
+    match effect.unwrap_or(Effect::Nothing) {
         Effect::Workspace | Effect::Host if args.detailed_exit_code => Exit::Changes,
         Effect::Nothing | Effect::Workspace | Effect::Host => Exit::Ok,
+    }
+}
+
+/// One plan, or those of all combinations.
+fn show_plans(plans: &[plan::Plan], several: bool, args: &Plan, terminal: &Terminal) {
+    if args.json {
+        let mut data: Vec<_> = plans.iter().map(plan::to_json).collect();
+        let value = match data.pop() {
+            Some(one) if !several => one,
+            last => {
+                data.extend(last);
+                serde_json::json!({ "format_version": 1, "plans": data })
+            }
+        };
+        terminal.print(&format!("{value:#}\n"));
+        return;
+    }
+    for (index, plan) in plans.iter().enumerate() {
+        let gap = if index > 0 { "\n" } else { "" };
+        let text = plan::describe(plan, terminal.plan_style());
+        terminal.print(&format!("{gap}{text}"));
     }
 }
 

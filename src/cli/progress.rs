@@ -1,11 +1,11 @@
 //! What happens while it happens: a line for each step, and on a terminal one that moves.
 
 use super::line::Line;
-use super::load::Loaded;
 use super::terminal::{Terminal, visible};
 use super::{details, outcome};
 use crate::batch::BatchEvent;
 use crate::execute::Event;
+use crate::request::Document;
 use rustix::termios::tcgetwinsize;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -18,84 +18,156 @@ const PATIENCE: Duration = Duration::from_millis(150);
 /// Of the last output line, this much is kept while it is incomplete.
 const MAX_LINE: usize = 500;
 
-/// Renders events of runs, one after the other.
+/// How runs are shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rendering {
+    /// Standard output belongs to somebody else.
+    pub(super) silent: bool,
+    /// Each has its own summary.
+    pub(super) several: bool,
+    /// Several run at once: each is shown whole, when it has ended.
+    pub(super) at_once: bool,
+}
+
+/// Renders events of runs.
 #[derive(Debug)]
 pub(super) struct Progress<'a> {
     terminal: Terminal,
-    loaded: &'a [Loaded],
-    silent: bool,
-    several: bool,
-    line: Line,
+    style: Rendering,
+    lanes: Vec<Lane<'a>>,
+    /// Whether a run was shown already.
+    shown: bool,
     live: Option<Live>,
 }
 
+/// One run.
+#[derive(Debug)]
+struct Lane<'a> {
+    document: &'a Document,
+    line: Line,
+    /// What it has to show once it has ended.
+    waiting: String,
+    begun: bool,
+    printed: bool,
+    ended: bool,
+}
+
 impl<'a> Progress<'a> {
-    /// `silent` leaves standard output to somebody else; of `several` runs each has its own summary.
-    pub(super) fn new(
-        terminal: Terminal,
-        loaded: &'a [Loaded],
-        silent: bool,
-        several: bool,
-    ) -> Self {
+    /// `documents` has that of each run.
+    pub(super) fn new(terminal: Terminal, documents: Vec<&'a Document>, style: Rendering) -> Self {
         let live = terminal.is_live().then(|| Live::start(terminal));
+        let lane = |document| Lane {
+            document,
+            line: Line::default(),
+            waiting: String::new(),
+            begun: false,
+            printed: false,
+            ended: false,
+        };
         Self {
             terminal,
-            loaded,
-            silent,
-            several,
-            line: Line::default(),
+            style,
+            lanes: documents.into_iter().map(lane).collect(),
+            shown: false,
             live,
         }
     }
 
     pub(super) fn event(&mut self, event: &BatchEvent<'_>) {
-        let document = &self.loaded[event.run].document;
+        let run = event.run;
+        let line = self.lanes[run].line;
         match &event.event {
             Event::Swept(swept) => outcome::swept(*swept, &self.terminal),
             Event::Started { plan } => {
-                self.line = Line::for_plan(plan);
-                if self.several && event.run > 0 && !self.terminal.quiet {
-                    self.print("\n");
-                }
-                self.print(&outcome::header(plan, &self.terminal));
-                self.show(Some("making the workspace".to_owned()));
+                self.lanes[run].line = Line::for_plan(plan);
+                self.lanes[run].begun = true;
+                self.print(run, &outcome::header(plan, &self.terminal));
+                self.show("making the workspace".to_owned());
             }
-            Event::StepStarted { step } => self.show(Some(self.line.running(step))),
+            Event::StepStarted { step } => self.show(line.running(step)),
             Event::Output { bytes, .. } => {
-                if let Some(live) = &self.live {
+                if let (Some(live), false) = (&self.live, self.style.at_once) {
                     live.output(bytes);
                 }
             }
             Event::Retry { step, attempt, .. } => {
                 let times = step.retry.map_or(1, |retry| retry.times);
-                let running = self.line.running(step);
-                self.show(Some(format!(
-                    "{running}  attempt {attempt} of {times} failed"
-                )));
+                let running = line.running(step);
+                self.show(format!("{running}  attempt {attempt} of {times} failed"));
             }
             Event::StepEnded { report, .. } => {
-                self.show(None);
-                self.print(&self.line.ended(report, &self.terminal));
-                self.print(&details::details(report, document, &self.terminal));
+                self.hide();
+                self.print(run, &line.ended(report, &self.terminal));
+                let document = self.lanes[run].document;
+                self.print(run, &details::details(report, document, &self.terminal));
             }
             Event::Ended { receipt, .. } => {
-                self.show(None);
-                if self.several && !self.silent {
+                self.hide();
+                self.lanes[run].ended = true;
+                self.flush(run);
+                if self.style.several && !self.style.silent {
                     outcome::summary(receipt, &self.terminal);
                 }
+                self.show(String::new());
             }
         }
     }
 
-    fn show(&self, what: Option<String>) {
+    /// What the moving line says: what happens, or how many runs do.
+    fn show(&self, what: String) {
+        let Some(live) = &self.live else { return };
+        if !self.style.at_once {
+            return live.show((!what.is_empty()).then_some(what));
+        }
+        let running = self.lanes.iter().filter(|lane| lane.begun && !lane.ended);
+        let ended = self.lanes.iter().filter(|lane| lane.ended).count();
+        let text = format!(
+            "{} running, {ended} of {} ended",
+            running.count(),
+            self.lanes.len()
+        );
+        live.show((ended < self.lanes.len()).then_some(text));
+    }
+
+    fn hide(&self) {
         if let Some(live) = &self.live {
-            live.show(what);
+            live.show(None);
         }
     }
 
-    fn print(&self, text: &str) {
-        if !self.silent {
-            self.terminal.print(text);
+    /// Prints what belongs to a run: now, or with all else of it when it has ended.
+    fn print(&mut self, run: usize, text: &str) {
+        if self.style.silent {
+            return;
+        }
+        self.lanes[run].waiting.push_str(text);
+        if !self.style.at_once {
+            self.flush(run);
+        }
+    }
+
+    /// Prints what a run has to show.
+    fn flush(&mut self, run: usize) {
+        let lane = &mut self.lanes[run];
+        let text = std::mem::take(&mut lane.waiting);
+        if text.is_empty() {
+            return;
+        }
+        let first = !std::mem::replace(&mut lane.printed, true);
+        // A blank line between two runs.
+        if first && std::mem::replace(&mut self.shown, true) && self.style.several {
+            self.terminal.print("\n");
+        }
+        self.terminal.print(&text);
+    }
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        // Runs that did not come to their end have something to show as well.
+        self.hide();
+        for run in 0..self.lanes.len() {
+            self.flush(run);
         }
     }
 }

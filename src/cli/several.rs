@@ -25,8 +25,10 @@ pub(super) fn summary(runs: &Runs, terminal: &Terminal) {
     let gap = if terminal.quiet { "" } else { "\n" };
     terminal.print(&format!("{gap}{}", table(&rows, terminal)));
     let count = |wanted| runs.runs.iter().filter(|run| run.outcome == wanted).count();
+    let combined = runs.runs.iter().any(|run| !run.matrix.is_empty());
+    let what = if combined { "runs" } else { "requests" };
     let mut parts = vec![format!(
-        "{} of {} requests passed",
+        "{} of {} {what} passed",
         count(RunOutcome::Passed),
         runs.runs.len()
     )];

@@ -418,6 +418,7 @@ impl Progress<'_> {
             request: RequestReport {
                 name: self.plan.name.clone(),
                 source: self.plan.source.clone(),
+                matrix: self.plan.matrix.clone(),
                 digest: self.plan.request_digest,
             },
             plan_digest: self.plan.digest,

@@ -47,6 +47,9 @@ pub(super) fn request_digest(request: &Request, facts: &Facts) -> Digest {
             text.push_str(&format!("\n{}", json!([path, Digest::of(bytes)])));
         }
     }
+    if !request.combination.is_empty() {
+        text.push_str(&format!("\n{}", json!(request.combination)));
+    }
     for (name, variable) in &facts.variables {
         let value = serde_json::to_string(variable).expect("a variable is data");
         text.push_str(&format!(
@@ -89,6 +92,9 @@ fn body(plan: &Plan) -> Map<String, Value> {
         let left_out = plan.left_out.iter();
         let left_out = left_out.map(|step| json!({"number": step.number, "id": step.id}));
         out.insert("left_out".to_owned(), left_out.collect::<Vec<_>>().into());
+    }
+    if !plan.matrix.is_empty() {
+        out.insert("matrix".to_owned(), json!(plan.matrix));
     }
     if !plan.redact.is_empty() {
         out.insert("redact".to_owned(), json!(plan.redact));

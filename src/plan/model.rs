@@ -3,7 +3,8 @@
 use super::{Late, PlannedCapture, PlannedGolden, PlannedGroup, PlannedRetry, Problem};
 use crate::patch;
 use crate::request::{
-    Digest, Duration, GuestPath, Missing, Overwrite, PatchMatch, Pointer, Signal, Size, StepId,
+    Combination, Digest, Duration, GuestPath, Missing, Overwrite, PatchMatch, Pointer, Signal,
+    Size, StepId,
 };
 use pyro_protocol::Bytes;
 use pyro_protocol::boot::Limits;
@@ -27,6 +28,8 @@ pub struct Plan {
     pub workspace: PlannedWorkspace,
     /// In the order they run.
     pub steps: Vec<PlannedStep>,
+    /// The combination of the request's matrix.
+    pub matrix: Combination,
     /// Steps of the request that do not run, because others were selected.
     pub left_out: Vec<LeftOutStep>,
     /// What texts are rid of before they are compared with goldens: regular expressions by name.

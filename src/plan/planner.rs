@@ -71,6 +71,7 @@ pub fn plan_with(
         steps,
         left_out: left_out.collect(),
         redact: request.redact.clone(),
+        matrix: request.combination.clone(),
     };
     plan.digest = json::digest(&plan);
     Ok(plan)

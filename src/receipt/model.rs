@@ -1,7 +1,7 @@
 //! The receipt as types. Field names are the document's; a new field is optional, so that old receipts stay readable.
 
 use crate::plan::{LeftOutStep, PlannedLimit};
-use crate::request::Digest;
+use crate::request::{Combination, Digest};
 use crate::workspace::HostFile;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -115,6 +115,9 @@ pub struct RequestReport {
     pub name: Option<String>,
     /// How it is called in messages.
     pub source: String,
+    /// The combination of its matrix, if it has one.
+    #[serde(default, skip_serializing_if = "Combination::is_empty")]
+    pub matrix: Combination,
     /// Of the request and every host file it takes text from.
     pub digest: Digest,
 }

@@ -1,6 +1,7 @@
 //! What happened in several runs, as one document.
 
 use super::{Outcome, Receipt};
+use crate::request::Combination;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::Path;
@@ -27,6 +28,9 @@ pub struct RunReport {
     pub name: Option<String>,
     /// How the request is called in messages.
     pub source: String,
+    /// The combination of the request's matrix, if it has one.
+    #[serde(default, skip_serializing_if = "Combination::is_empty")]
+    pub matrix: Combination,
     /// How it ended.
     pub outcome: RunOutcome,
     /// Why there is no receipt, where the run could not begin.

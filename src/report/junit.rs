@@ -394,6 +394,7 @@ mod tests {
         let run = |outcome, error: Option<&str>| RunReport {
             name: None,
             source: "a \"b\".pyro.toml".to_owned(),
+            matrix: crate::request::Combination::default(),
             outcome,
             error: error.map(str::to_owned),
             path: None,

@@ -59,6 +59,10 @@ impl RequestBuilder {
         push(&mut self.tree, &["env"], Node::text(name));
         self
     }
+    /// Runs the request once for each of these values, as `${matrix.NAME}`, combined with those of other names.
+    pub fn matrix<T: Into<String>>(self, name: &str, values: impl IntoIterator<Item = T>) -> Self {
+        self.set(&["matrix", name], Node::texts(values))
+    }
     /// Takes what differs each time out of a text before it is compared with a golden.
     pub fn redact(self, name: &str, regex: impl Into<String>) -> Self {
         self.set(&["redact", name], Node::text(regex))

@@ -27,6 +27,9 @@ pub(crate) fn check(tree: &Node, text: &str) -> Vec<ParseError> {
     };
     if matches!(tree.value, Value::Table(_)) {
         checker.place(&REQUEST, tree, &at);
+        if let Some(matrix) = tree.get("matrix") {
+            checker.matrix(matrix);
+        }
     } else {
         let shown = "the document".to_owned();
         let help = "a request begins with `pyro = 1` in TOML, `{ \"pyro\": 1` in JSON";

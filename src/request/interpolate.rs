@@ -9,7 +9,7 @@ use super::reference::{Filled, substitute};
 use super::scope::Scope;
 use super::shape::Kind;
 use super::suggest::did_you_mean;
-use super::{Capture, ErrorCode};
+use super::{Capture, Combination, ErrorCode};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -46,6 +46,9 @@ pub struct Values {
     /// What the declared host variables hold. Without it they were not read: their references lead somewhere, but
     /// whether a text with one fits its place is not known.
     pub env: Option<BTreeMap<String, HostVariable>>,
+    /// The combination of the request's matrix. Where it is empty, references to the matrix are like those to host
+    /// variables that were not read.
+    pub matrix: Combination,
 }
 
 /// The request with every reference replaced, where references count; those to captured values are kept apart in
@@ -76,6 +79,7 @@ pub fn resolve(request: &Request, values: &Values) -> Result<Request, Vec<Refere
             valid_here: request.vars.keys().cloned().collect(),
         });
     }
+    resolved.combination = values.matrix.clone();
     let mut scope = Scope::of_request(&resolved);
     if let Some(env) = &values.env {
         for (name, value) in &mut scope.env {

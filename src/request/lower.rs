@@ -6,7 +6,9 @@ use super::model::{
     TextExpect, Workspace, Write, WriteFile,
 };
 use super::tree::{Node, Value};
-use super::{Capture, CaptureSource, Cpus, Digest, Duration, GuestPath, Retry, Size, check_text};
+use super::{
+    Capture, CaptureSource, Combination, Cpus, Digest, Duration, GuestPath, Retry, Size, check_text,
+};
 use base64::Engine as _;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +23,10 @@ pub(crate) fn lower(tree: &Node) -> Request {
         vars: texts_by_name(tree, "vars"),
         env: texts(tree, "env"),
         redact: texts_by_name(tree, "redact"),
+        matrix: entries_of(tree, "matrix")
+            .map(|(name, values)| (name.to_owned(), strings(values)))
+            .collect(),
+        combination: Combination::default(),
         left_out: BTreeSet::new(),
         workspace: tree.get("workspace").map(workspace).unwrap_or_default(),
         steps: tree

@@ -22,6 +22,7 @@ mod error;
 mod format;
 mod interpolate;
 mod lower;
+mod matrix;
 mod model;
 mod path;
 mod raise;
@@ -47,6 +48,7 @@ pub use emit::{canonical_json, emit};
 pub use error::{ErrorCode, ParseError, ParseErrors};
 pub use format::format;
 pub use interpolate::{ReferenceError, Values, resolve};
+pub use matrix::{Combination, MOST_COMBINATIONS};
 pub use model::{
     Action, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, Keep, List,
     MachineChoice, Missing, Overwrite, PatchMatch, PatchStep, Pointer, Read, Request, Signal, Step,

@@ -1,6 +1,6 @@
 //! The request as types. What a person wrote, with nothing decided for them: defaults are the planner's.
 
-use super::{Capture, Cpus, Digest, Duration, GuestPath, Retry, Size, Template};
+use super::{Capture, Combination, Cpus, Digest, Duration, GuestPath, Retry, Size, Template};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -56,6 +56,10 @@ pub struct Request {
     pub env: Vec<String>,
     /// The workspace to make.
     pub workspace: Workspace,
+    /// Values by name: the request runs once for each combination.
+    pub matrix: BTreeMap<String, Vec<String>>,
+    /// The combination that the request was resolved for; empty in a document.
+    pub combination: Combination,
     /// What is taken out of a text before it is compared with a golden: regular expressions by name.
     pub redact: BTreeMap<String, String>,
     /// In the order they run.

@@ -69,6 +69,8 @@ pub(crate) fn raise(request: &Request) -> Node {
         vars,
         env,
         workspace,
+        matrix,
+        combination: _,
         redact,
         steps,
         left_out: _,
@@ -83,6 +85,12 @@ pub(crate) fn raise(request: &Request) -> Node {
     );
     fields.list("env", env);
     fields.table("workspace", raise_workspace(workspace));
+    fields.map(
+        "matrix",
+        matrix
+            .iter()
+            .map(|(name, values)| (name, Node::texts(values))),
+    );
     fields.map(
         "redact",
         redact.iter().map(|(name, regex)| (name, Node::text(regex))),

@@ -19,6 +19,8 @@ pub(crate) struct Scope {
     pub(crate) vars: BTreeMap<String, String>,
     /// Declared host variables; nothing where they were not read.
     pub(crate) env: BTreeMap<String, Option<HostVariable>>,
+    /// Names of the matrix; nothing where no combination was chosen.
+    pub(crate) matrix: BTreeMap<String, Option<String>>,
     /// In document order.
     steps: Vec<ScopeStep>,
     /// The first step of each name.
@@ -45,8 +47,13 @@ impl Scope {
             (entry.key.clone(), value.to_owned())
         });
         let env = tree.get("env").map(Node::elements).unwrap_or_default();
+        let matrix = tree.get("matrix").map(Node::entries).unwrap_or_default();
         let mut scope = Self {
             vars: vars.collect(),
+            matrix: matrix
+                .iter()
+                .map(|entry| (entry.key.clone(), None))
+                .collect(),
             env: env
                 .iter()
                 .filter_map(|name| Some((name.as_text()?.to_owned(), None)))
@@ -79,6 +86,11 @@ impl Scope {
     pub(crate) fn of_request(request: &Request) -> Self {
         let mut scope = Self {
             vars: request.vars.clone(),
+            matrix: request
+                .matrix
+                .keys()
+                .map(|name| (name.clone(), request.combination.0.get(name).cloned()))
+                .collect(),
             env: request
                 .env
                 .iter()
@@ -142,6 +154,15 @@ impl Scope {
                     ),
                 }),
             },
+            "matrix" => match self.matrix.get(name) {
+                Some(Some(value)) => Ok(Found::Text(value)),
+                Some(None) => Ok(Found::Unread),
+                None => Err(Nowhere {
+                    message: format!("the matrix has no `{}`", brief(name)),
+                    label: near(name, self.matrix.keys(), "not in the matrix"),
+                    help: format!("give it values: `matrix.{} = [\"...\"]`", brief(name)),
+                }),
+            },
             "step" => self.captured(name, kind).map(Found::Captured),
             _ => Err(Nowhere {
                 message: format!(
@@ -149,7 +170,7 @@ impl Scope {
                     brief(name)
                 ),
                 label: "unknown reference".to_owned(),
-                help: "references are `${vars.NAME}`, `${env.NAME}` and `${step.ID.NAME}`"
+                help: "references are `${vars.NAME}`, `${env.NAME}`, `${matrix.NAME}` and `${step.ID.NAME}`"
                     .to_owned(),
             }),
         }
@@ -250,7 +271,13 @@ impl Scope {
             let id = step.id.as_ref();
             names.filter_map(move |name| Some(format!("${{step.{}.{name}}}", id?)))
         });
-        vars.chain(env).chain(steps).take(NAMED).collect()
+        let matrix = self.matrix.keys();
+        let matrix = matrix.map(|name| format!("${{matrix.{name}}}"));
+        vars.chain(env)
+            .chain(matrix)
+            .chain(steps)
+            .take(NAMED)
+            .collect()
     }
 }
 

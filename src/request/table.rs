@@ -35,6 +35,12 @@ pub(crate) static REQUEST: Place = Place {
         Key::new("workspace", Table(&WORKSPACE), "The workspace to make.")
             .default("an empty one on the host's programs"),
         Key::new(
+            "matrix",
+            Map(Kind::VarName, &NotEmpty(&Text(Kind::VarValue))),
+            "Values by name: the request runs once for each combination, with `${matrix.NAME}` replaced by the value.",
+        )
+        .default("it runs once"),
+        Key::new(
             "redact",
             Map(Kind::VarName, &Text(Kind::Regex)),
             "What a text is rid of before it is compared with a golden: each match, or its first group, becomes `[NAME]`.",

@@ -21,6 +21,7 @@ mod hostile;
 mod kept;
 mod layers;
 mod limits;
+mod matrix;
 mod parse;
 mod patch_cases;
 mod patches;

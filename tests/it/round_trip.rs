@@ -1,13 +1,13 @@
 //! What a request is written as reads back as the same request, in both syntaxes; noise is refused, never a crash.
 
-use proptest::collection::{btree_map, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option::of;
 use proptest::prelude::*;
 use pyro::request::{
-    Action, Capture, CaptureSource, Command, Content, Cpus, Delete, Diff, Digest, Duration,
-    Environment, Exec, Expect, Export, GuestPath, Keep, List, MachineChoice, Missing, Overwrite,
-    PatchMatch, PatchStep, Read, Request, Retry, Signal, Size, Step, StepId, Syntax, TextExpect,
-    Workspace, Write, WriteFile, canonical_json, emit, literal, parse,
+    Action, Capture, CaptureSource, Combination, Command, Content, Cpus, Delete, Diff, Digest,
+    Duration, Environment, Exec, Expect, Export, GuestPath, Keep, List, MachineChoice, Missing,
+    Overwrite, PatchMatch, PatchStep, Read, Request, Retry, Signal, Size, Step, StepId, Syntax,
+    TextExpect, Workspace, Write, WriteFile, canonical_json, emit, literal, parse,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -303,33 +303,41 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
             "[a-z]{1,3}(\\d\\+|\"|')?",
             0..3,
         ),
+        btree_map("[A-Za-z_][A-Za-z0-9_-]{0,5}", btree_set(text(), 1..4), 0..3),
         workspace(),
         vec(step, 0..5),
     )
-        .prop_map(|(name, description, vars, env, redact, workspace, steps)| {
-            let steps = steps.into_iter().enumerate().map(
-                |(index, (named, (action, expect), always, retry, capture))| Step {
-                    id: named.then(|| StepId::parse(&format!("step-{index}")).expect("an id")),
-                    expect,
-                    always,
-                    interpolate: false,
-                    capture: captured(&action, capture),
-                    retry: retry.filter(|_| source(&action).is_some()),
-                    late: BTreeMap::new(),
-                    action,
-                },
-            );
-            Request {
-                name,
-                description,
-                vars,
-                env,
-                workspace,
-                redact,
-                left_out: BTreeSet::new(),
-                steps: steps.collect(),
-            }
-        })
+        .prop_map(
+            |(name, description, vars, env, redact, matrix, workspace, steps)| {
+                let list = |(name, values): (String, BTreeSet<String>)| {
+                    (name, values.into_iter().collect())
+                };
+                let steps = steps.into_iter().enumerate().map(
+                    |(index, (named, (action, expect), always, retry, capture))| Step {
+                        id: named.then(|| StepId::parse(&format!("step-{index}")).expect("an id")),
+                        expect,
+                        always,
+                        interpolate: false,
+                        capture: captured(&action, capture),
+                        retry: retry.filter(|_| source(&action).is_some()),
+                        late: BTreeMap::new(),
+                        action,
+                    },
+                );
+                Request {
+                    name,
+                    description,
+                    vars,
+                    env,
+                    workspace,
+                    redact,
+                    matrix: matrix.into_iter().map(list).collect(),
+                    combination: Combination::default(),
+                    left_out: BTreeSet::new(),
+                    steps: steps.collect(),
+                }
+            },
+        )
 }
 
 proptest! {
