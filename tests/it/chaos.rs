@@ -51,7 +51,7 @@ fn nothing_is_left(world: &World) {
 }
 
 /// The first process of a sandbox of this test with this name.
-fn find(world: &World, name: &str) -> Option<Pid> {
+pub(crate) fn find(world: &World, name: &str) -> Option<Pid> {
     processes(world).iter().find_map(|process| {
         let (id, comm) = process.split_once(' ')?;
         (comm == name).then(|| Pid::from_raw(id.parse().ok()?))?

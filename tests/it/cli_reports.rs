@@ -252,6 +252,37 @@ fn reports_are_written_when_the_run_is_interrupted() {
 }
 
 #[test]
+fn reports_are_written_when_the_machine_is_lost() {
+    let world = World::with(
+        "pyro = 1\n[[step]]\nid = \"a\"\nexec = \"echo on; sleep 600\"\n[[step]]\nlist = \".\"\n",
+    );
+    let args = [
+        "apply",
+        "request.pyro.toml",
+        "--events",
+        "events",
+        "--report",
+        "junit=out.xml",
+    ];
+    let child = world.command(args).spawn().expect("pyro starts");
+    let events = world.work().join("events");
+    wait_for("output", || {
+        fs::read_to_string(&events).is_ok_and(|text| text.contains("\"on\\n\""))
+    });
+    let agent = crate::chaos::find(&world, "pyro-agent").expect("an agent");
+    kill_process(agent, Signal::KILL).expect("kills");
+    world.ran(child.wait_with_output().expect("ends")).ended(5);
+    let all = lines(&read(&world, "events"));
+    assert_eq!(all.last().expect("a line")["outcome"], "lost");
+    let xml = read(&world, "out.xml");
+    let document = roxmltree::Document::parse(&xml).expect("XML");
+    let find = |name: &str| document.descendants().find(|node| node.has_tag_name(name));
+    let error = find("error").expect("an error");
+    assert_eq!(error.attribute("type"), Some("lost"));
+    assert!(find("skipped").is_some());
+}
+
+#[test]
 fn reports_that_cannot_be_written_are_told_before_anything_runs() {
     let world = mixed();
     let mut text = String::new();
