@@ -9,7 +9,7 @@ fn codes_are_explained() {
     let world = World::new();
     let mut text = String::new();
     for args in [
-        &["explain", "unknown-key"][..],
+        &["explain", "bad-duration"][..],
         &["explain", "error[bad-reference]"],
         &["explain", "export-exists"],
         &["explain", "patch-ambiguous"],
