@@ -38,7 +38,7 @@ pub use refusal::{Refusal, RefusalCode};
 pub use resolve::candidate_names;
 pub use section::{FilePatch, Form, Hunk, HunkLine, LineKind, Match, Operation, Patch};
 
-pub use whole_tree::{Difference, Which, whole_tree};
+pub use whole_tree::{Difference, Load, Which, whole_tree};
 
 #[cfg(test)]
 mod tests;

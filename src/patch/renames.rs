@@ -159,7 +159,8 @@ fn in_common(a: &[(u32, u64)], b: &[(u32, u64)]) -> u64 {
             std::cmp::Ordering::Greater => drop(b.next()),
             std::cmp::Ordering::Equal => {
                 bytes += size.min(other_size);
-                (a.next(), b.next());
+                a.next();
+                b.next();
             }
         }
     }

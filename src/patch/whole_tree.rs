@@ -34,15 +34,14 @@ pub enum Which {
     New,
 }
 
-/// The patch of all differences, which are sorted by path. `load` reads a file, or a link's target; where it says
-/// `None`, there is nothing to read by now.
+/// Reads a side of a difference: the file, or the link's target; `None` where there is nothing to read by now.
+pub type Load<'a, E> = dyn FnMut(Which, &Difference) -> Result<Option<Vec<u8>>, E> + 'a;
+
+/// The patch of all differences, which are sorted by path.
 ///
 /// # Errors
 /// Those of `load`.
-pub fn whole_tree<E>(
-    differences: &[Difference],
-    load: &mut dyn FnMut(Which, &Difference) -> Result<Option<Vec<u8>>, E>,
-) -> Result<Vec<u8>, E> {
+pub fn whole_tree<E>(differences: &[Difference], load: &mut Load<'_, E>) -> Result<Vec<u8>, E> {
     let mut maker = Maker {
         differences,
         load,
@@ -68,15 +67,15 @@ pub fn whole_tree<E>(
     Ok(out)
 }
 
-struct Maker<'a, E> {
+struct Maker<'a, 'l, E> {
     differences: &'a [Difference],
-    load: &'a mut dyn FnMut(Which, &Difference) -> Result<Option<Vec<u8>>, E>,
+    load: &'a mut Load<'l, E>,
     /// Contents of files that went or came, by the number of the difference.
     held: BTreeMap<usize, Vec<u8>>,
     shown: u64,
 }
 
-impl<E> Maker<'_, E> {
+impl<E> Maker<'_, '_, E> {
     /// Reads the files that may be renamed ones, as far as that is worth it.
     fn hold_candidates(&mut self, exact: &[Rename]) -> Result<(), E> {
         let known: std::collections::BTreeSet<usize> = exact

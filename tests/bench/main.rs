@@ -9,9 +9,11 @@ mod create;
 mod diff;
 mod exec;
 mod files;
+mod making;
 mod plan;
 mod race;
 mod run;
+mod sets;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -41,12 +43,14 @@ fn main() -> ExitCode {
         .collect();
     let quick = std::env::var_os("PYRO_BENCH").is_some_and(|value| value == "quick");
     let size = if quick { Size::Quick } else { Size::Full };
-    let benches: [(&str, Bench); 5] = [
+    let benches: [(&str, Bench); 7] = [
         ("run", run::run),
         ("exec", exec::exec),
         ("plan", plan::plan),
         ("diff", diff::diff),
         ("create", create::create),
+        ("making", making::making),
+        ("sets", sets::sets),
     ];
     let mut code = ExitCode::SUCCESS;
     // Nothing is removed before the end: ext4 steps one by one over the inodes of files that were deleted in the last
