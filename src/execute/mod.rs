@@ -203,7 +203,10 @@ fn keep(
         ..KeptNote::default()
     };
     let kept = if ended {
-        state.keep(run, note).map_err(|error| chain(&error))
+        // An agent that was killed may have left a write set half-done.
+        machine::recover(run.path())
+            .map_err(|error| format!("could not take back an unfinished write set: {error}"))
+            .and_then(|_| state.keep(run, note).map_err(|error| chain(&error)))
     } else {
         Err("the sandbox did not end in time".to_owned())
     };

@@ -6,11 +6,13 @@ pub mod embed;
 mod ids;
 mod link;
 pub mod namespace;
+mod recover;
 
 pub use cancel::Cancel;
 pub use ids::{IdRangeLock, ids_for_this_user};
 pub use link::{CallEvent, CallId, Link, LinkError, Wake};
 pub use namespace::{Booting, Namespace, Spare, start};
+pub use recover::recover;
 
 use pyro_protocol::boot::BootFailure;
 use std::fmt;
