@@ -59,9 +59,9 @@ struct Bounds {
 
 const BOUNDS: Bounds = Bounds {
     piece: 8192,
-    searched: 400_000,
+    searched: 60_000,
     changes: 400,
-    steps: 16,
+    steps: 8,
     depth: 8,
 };
 
@@ -92,12 +92,14 @@ enum Task {
 }
 
 fn search(old: &[Line], new: &[Line], bounds: Bounds) -> Vec<Run> {
+    let lines = old.iter().chain(new).map(|line| line.0 as usize + 1).max();
     let mut search = Search {
         old,
         new,
         bounds,
         left: bounds.searched,
         runs: Vec::new(),
+        seen: vec![Seen::default(); lines.unwrap_or_default()],
     };
     // The last one is next: what comes first in the text is put there last.
     let mut tasks = vec![Task::Piece(0..old.len(), 0..new.len(), 0)];
@@ -116,6 +118,8 @@ struct Search<'a> {
     bounds: Bounds,
     left: usize,
     runs: Vec<Run>,
+    /// For each line of [`Line`]; all zero between uses.
+    seen: Vec<Seen>,
 }
 
 impl Search<'_> {
@@ -181,7 +185,9 @@ impl Search<'_> {
                 tasks.extend(runs.into_iter().rev().map(shift));
                 return;
             }
-            let anchors = anchors(a, b);
+            let Some(anchors) = self.anchors(&old, &new) else {
+                return;
+            };
             if !anchors.is_empty() {
                 let (mut old_end, mut new_end) = (old.end, new.end);
                 for (at_old, at_new) in anchors.into_iter().rev() {
@@ -219,6 +225,28 @@ impl Search<'_> {
         ));
     }
 
+    /// Lines that come once in each of both texts, as many as have the same order in both; nothing where the texts
+    /// have no line in common.
+    fn anchors(&mut self, old: &Range<usize>, new: &Range<usize>) -> Option<Vec<(usize, usize)>> {
+        let texts = [&self.old[old.clone()], &self.new[new.clone()]];
+        for (side, lines) in texts.into_iter().enumerate() {
+            for (at, line) in lines.iter().enumerate() {
+                let seen = &mut self.seen[line.0 as usize];
+                seen.times[side] += 1;
+                seen.at[side] = at;
+            }
+        }
+        let seen = texts[0].iter().map(|line| self.seen[line.0 as usize]);
+        let in_common = seen.clone().any(|seen| seen.times[1] > 0);
+        let unique = seen.filter(|seen| seen.times == [1, 1]);
+        let pairs = unique.map(|seen| (seen.at[0], seen.at[1])).collect();
+        // Only what was touched: the cost is that of the piece.
+        for line in texts.into_iter().flatten() {
+            self.seen[line.0 as usize] = Seen::default();
+        }
+        in_common.then(|| increasing(pairs))
+    }
+
     fn small(&mut self, old: &Range<usize>, new: &Range<usize>) {
         let (a, b) = (&self.old[old.clone()], &self.new[new.clone()]);
         for op in capture_diff_slices(Algorithm::Myers, a, b) {
@@ -238,26 +266,11 @@ impl Search<'_> {
     }
 }
 
-/// Lines that come once in each of both texts, as many as have the same order in both.
-fn anchors(old: &[Line], new: &[Line]) -> Vec<(usize, usize)> {
-    #[derive(Default)]
-    struct Seen {
-        times: [usize; 2],
-        at: [usize; 2],
-    }
-    let mut seen: HashMap<u32, Seen> = HashMap::new();
-    for (side, lines) in [old, new].into_iter().enumerate() {
-        for (at, line) in lines.iter().enumerate() {
-            let seen = seen.entry(line.0).or_default();
-            seen.times[side] += 1;
-            seen.at[side] = at;
-        }
-    }
-    let unique = old.iter().filter_map(|line| {
-        let seen = seen.get(&line.0)?;
-        (seen.times == [1, 1]).then_some((seen.at[0], seen.at[1]))
-    });
-    increasing(unique.collect())
+/// How often a line comes in each text, and where it was last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    times: [u32; 2],
+    at: [usize; 2],
 }
 
 /// The longest part of the pairs, which are in the order of their first number, that is in the order of both.
