@@ -48,6 +48,8 @@ pub(super) enum Command {
     /// Show, list and compare receipts
     #[command(subcommand)]
     Receipt(ReceiptCommand),
+    /// Print a JSON Schema, for editors and other programs
+    Schema(Schema),
     /// Try each step of making a sandbox, and say how to mend what fails
     Doctor(Doctor),
     /// Write a first request for the project in this directory
@@ -321,6 +323,24 @@ pub(super) struct Man {
     /// Write a page for each command into this directory
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Schema {
+    /// Of what
+    #[arg(value_name = "OF", default_value = "request")]
+    pub(super) of: SchemaOf,
+}
+
+/// A format that has a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum SchemaOf {
+    /// What a person or program writes
+    Request,
+    /// What `pyro plan --json` prints
+    Plan,
+    /// What a run leaves
+    Receipt,
 }
 
 #[derive(Debug, Args)]

@@ -21,6 +21,7 @@ mod reports;
 mod review;
 mod run;
 mod saved;
+mod schema;
 mod several;
 mod table;
 mod terminal;
@@ -86,6 +87,7 @@ fn real_main() -> u8 {
         args::Command::Explain(args) => explain::explain(&args, &terminal).code(),
         args::Command::Completions(args) => man::completions(&args, &terminal).code(),
         args::Command::Man(args) => man::man(&args, &terminal).code(),
+        args::Command::Schema(args) => schema::schema(&args, &terminal).code(),
         args::Command::Doctor(args) => doctor::doctor(&args, &cli.global, &terminal).code(),
     }
 }

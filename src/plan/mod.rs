@@ -25,6 +25,7 @@ mod patching;
 mod pinned;
 mod planner;
 mod problem;
+mod schema;
 mod summary;
 mod text;
 mod tree;
@@ -46,6 +47,7 @@ pub(crate) use pinned::seed_contents;
 pub use pinned::{PinnedKind, contents};
 pub use planner::{plan, plan_with};
 pub use problem::{Problem, ProblemCode, Problems};
+pub use schema::schema;
 pub(crate) use text::is_hidden;
 pub use values::{Captured, Late, PlannedCapture, PlannedRetry, Slot, Unfilled};
 

@@ -40,6 +40,7 @@ pub struct Plan {
 
 /// A step of the request that was not selected.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LeftOutStep {
     /// From 1.
     pub number: usize,
@@ -114,6 +115,7 @@ pub enum PlannedEnvironment {
 
 /// A limit and how it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PlannedLimit {
     /// `memory`, `disk`, `processes`, `open files`, `network`.
     pub name: String,
@@ -125,6 +127,7 @@ pub struct PlannedLimit {
 
 /// How a limit is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Enforcement {
     /// The kernel refuses to go beyond it.

@@ -6,6 +6,8 @@ mod compare;
 mod kept;
 mod model;
 mod runs;
+#[cfg(test)]
+mod schema;
 
 pub use compare::{Difference, compare};
 pub use kept::{FindError, Kept, ReadError, find, kept, read_receipt};

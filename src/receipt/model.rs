@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 /// Bytes as text: UTF-8 with U+FFFD where they are something else, and then the bytes themselves as well.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Text {
     /// For people.
     pub text: String,
@@ -47,8 +48,9 @@ impl Text {
 
 /// What happened, from the request to the last host file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Receipt {
-    /// 1.
+    /// The version of the format: 1.
     pub format_version: u32,
     /// The pyro that wrote it.
     pub pyro_version: String,
@@ -95,6 +97,7 @@ pub struct Receipt {
 
 /// What became of a workspace that was to be kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct KeptReport {
     /// What was `/workspace`, on the host; absent where it could not be kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -110,6 +113,7 @@ pub struct KeptReport {
 
 /// What was asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RequestReport {
     /// Its name, if it has one.
     pub name: Option<String>,
@@ -124,6 +128,7 @@ pub struct RequestReport {
 
 /// The system tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EnvironmentReport {
     /// `host` or `dir`.
     pub kind: String,
@@ -136,6 +141,7 @@ pub struct EnvironmentReport {
 
 /// What filled the workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SeedReport {
     /// Host directory.
     pub path: String,
@@ -152,6 +158,7 @@ pub struct SeedReport {
 
 /// A path of the seed that was not carried over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LeftOutReport {
     /// Relative to the seed.
     #[serde(flatten)]
@@ -168,6 +175,7 @@ fn is_zero(number: &u64) -> bool {
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Every step did what was expected.
@@ -194,6 +202,7 @@ impl Outcome {
 
 /// How a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StepOutcome {
     /// As expected.
@@ -210,6 +219,7 @@ pub enum StepOutcome {
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StepReport {
     /// From 1.
     pub number: usize,
@@ -262,6 +272,7 @@ pub struct StepReport {
 
 /// An attempt of a step that failed and was followed by another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AttemptReport {
     /// From start to end, without the wait after it.
     pub duration_ms: u64,
@@ -284,6 +295,7 @@ pub struct AttemptReport {
 
 /// How a program ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ExecReport {
     /// 0 to 255 by itself; 124 timed out, 128+n by signal n, 126 or 127 not started.
     pub exit_code: i32,
@@ -310,6 +322,7 @@ pub struct ExecReport {
 
 /// One output stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OutputReport {
     /// All that was written.
     pub bytes: u64,
@@ -351,6 +364,7 @@ impl OutputReport {
 
 /// A workspace file that a step handled.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FileReport {
     /// Relative to `/workspace`.
     pub path: Text,
@@ -373,6 +387,7 @@ pub struct FileReport {
 
 /// Where a hunk landed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HunkReport {
     /// From 1.
     pub hunk: usize,
@@ -384,8 +399,10 @@ pub struct HunkReport {
 
 /// A path at one time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PathVersion {
     /// `file`, `directory`, `symlink` or `other`.
+    #[cfg_attr(test, schemars(with = "super::schema::PathKind"))]
     pub kind: Kind,
     /// Bytes.
     pub size: u64,
@@ -433,6 +450,7 @@ impl From<&Version> for PathVersion {
 
 /// Something that differs from the baseline at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ChangeReport {
     /// Relative to `/workspace`.
     pub path: Text,
@@ -461,6 +479,7 @@ impl From<&Change> for ChangeReport {
 
 /// Why pyro refused a step. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RefusalReport {
     /// Kebab-case; see `specs/errors.md`.
     pub code: String,
@@ -473,6 +492,7 @@ pub struct RefusalReport {
 
 /// An expectation that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ExpectFailure {
     /// Where it stands in the document (RFC 6901).
     pub pointer: String,

@@ -1,7 +1,7 @@
 //! A request as text, as a person would write it: nothing that holds anyway, in the order of the reference.
 
 use super::model::Request;
-use super::raise::raise;
+use super::raise::{SCHEMA, raise};
 use super::tree::{Entry, Node, Value};
 use super::{Syntax, emit_toml};
 
@@ -24,7 +24,12 @@ pub(super) fn json_text(node: &Node) -> String {
 /// The request as JSON with sorted keys and no blanks: equal requests, equal bytes, whatever they were written in.
 /// The digest of a request is the digest of this.
 pub fn canonical_json(request: &Request) -> String {
-    data(&raise(request)).to_string()
+    let mut data = data(&raise(request));
+    if let Some(fields) = data.as_object_mut() {
+        // It tells an editor something, and pyro nothing.
+        fields.remove(SCHEMA);
+    }
+    data.to_string()
 }
 
 /// The tree as data; `serde_json` keeps the keys of a table sorted.

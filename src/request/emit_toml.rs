@@ -1,5 +1,7 @@
 //! The tree as TOML 1.0: sections for the workspace and each step, dotted keys below, long texts over many lines.
 
+use super::raise::SCHEMA;
+use super::read_toml;
 use super::tree::{Entry, Node, Value};
 
 /// A whole document.
@@ -8,6 +10,10 @@ pub(crate) fn document(tree: &Node) -> String {
     let mut sections = Vec::new();
     for entry in tree.entries() {
         match &entry.node.value {
+            // As editors of TOML look for it.
+            Value::Text(text) if entry.key == SCHEMA && read_toml::schema_comment(text) => {
+                out = format!("{}{text}\n{out}", read_toml::SCHEMA_COMMENT);
+            }
             // A section pays from the second key on.
             Value::Table(entries) if entries.len() > 1 => sections.push(entry),
             Value::List(items)

@@ -18,6 +18,7 @@ const CHECKED: &str = "the tree was held against the table";
 /// The request that a checked tree says.
 pub(crate) fn lower(tree: &Node) -> Request {
     Request {
+        schema: text(tree, "$schema"),
         name: text(tree, "name"),
         description: text(tree, "description"),
         vars: texts_by_name(tree, "vars"),

@@ -15,6 +15,7 @@ pub const MOST_COMBINATIONS: usize = 100;
     Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
 #[serde(transparent)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Combination(pub BTreeMap<String, String>);
 
 impl Combination {

@@ -29,6 +29,7 @@ mod raise;
 mod read_json;
 mod read_toml;
 mod reference;
+mod schema;
 mod scope;
 mod select;
 mod shape;
@@ -56,6 +57,7 @@ pub use model::{
 };
 pub use path::{GuestPath, GuestPathError};
 pub use reference::literal;
+pub use schema::schema;
 pub use select::Selection;
 pub(crate) use shape::Kind;
 pub use step_builder::StepBuilder;

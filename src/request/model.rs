@@ -46,6 +46,8 @@ impl fmt::Display for Pointer {
 /// A whole request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Request {
+    /// Where an editor finds the JSON Schema. Not read, and no part of the request's digest.
+    pub schema: Option<String>,
     /// For people.
     pub name: Option<String>,
     /// For people.

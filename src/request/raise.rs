@@ -61,11 +61,15 @@ impl Fields {
     }
 }
 
+/// The key that names the schema.
+pub(crate) const SCHEMA: &str = "$schema";
+
 /// The tree that says `request`.
 pub(crate) fn raise(request: &Request) -> Node {
     let Request {
         name,
         description,
+        schema,
         vars,
         env,
         workspace,
@@ -76,6 +80,7 @@ pub(crate) fn raise(request: &Request) -> Node {
         left_out: _,
     } = request;
     let mut fields = Fields(Vec::new());
+    fields.text(SCHEMA, schema.as_ref());
     fields.integer("pyro", Some(1));
     fields.text("name", name.as_ref());
     fields.text("description", description.as_ref());

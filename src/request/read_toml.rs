@@ -1,5 +1,6 @@
 //! TOML text into the tree.
 
+use super::raise::SCHEMA;
 use super::tree::{Entry, Node, Span, Value};
 use super::{ErrorCode, ParseError, ParseErrors, Pointer};
 use toml::Spanned;
@@ -8,8 +9,12 @@ use toml::de::{DeTable, DeValue};
 /// The tree, unless the text has no usable one, and what was wrong.
 pub(crate) fn read(text: &str) -> (Option<Node>, Vec<ParseError>) {
     let (table, errors) = DeTable::parse_recoverable(text);
+    let mut entries = entries(table.get_ref(), text);
+    if !entries.iter().any(|entry| entry.key == SCHEMA) {
+        entries.extend(schema(text));
+    }
     let tree = Node {
-        value: Value::Table(entries(table.get_ref(), text)),
+        value: Value::Table(entries),
         span: 0..0,
     };
     let mut usable = true;
@@ -43,6 +48,41 @@ pub(crate) fn read(text: &str) -> (Option<Node>, Vec<ParseError>) {
         }
     }
     (usable.then_some(tree), found)
+}
+
+/// How a comment names the schema, for editors of TOML; it stands before the first key.
+pub(crate) const SCHEMA_COMMENT: &str = "#:schema ";
+
+/// Whether the name of a schema reads back from such a comment.
+pub(crate) fn schema_comment(name: &str) -> bool {
+    !name.is_empty() && name.trim() == name && !name.contains(|c: char| c.is_control())
+}
+
+/// The schema that a comment names, as the key that JSON has for it.
+fn schema(text: &str) -> Option<Entry> {
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let blank = line.trim_start();
+        if !blank.is_empty() && !blank.starts_with('#') {
+            return None;
+        }
+        if let Some(name) = blank.strip_prefix(SCHEMA_COMMENT).map(str::trim)
+            && schema_comment(name)
+        {
+            let start = at + line.find(name)?;
+            let span = start..start + name.len();
+            return Some(Entry {
+                key: SCHEMA.to_owned(),
+                key_span: span.clone(),
+                node: Node {
+                    value: Value::Text(name.to_owned()),
+                    span,
+                },
+            });
+        }
+        at += line.len();
+    }
+    None
 }
 
 fn entries(table: &DeTable<'_>, text: &str) -> Vec<Entry> {

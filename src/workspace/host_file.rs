@@ -10,12 +10,28 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 /// What is written for a [`HostFile`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "HostFile"))]
 pub(super) struct Data {
+    /// Absolute.
     path: String,
+    /// The exact bytes, where `path` lost something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     path_base64: Option<String>,
+    /// Bytes.
     size: u64,
+    /// Of what was written.
     sha256: Digest,
+}
+
+#[cfg(test)]
+impl schemars::JsonSchema for HostFile {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        Data::schema_name()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Data::json_schema(generator)
+    }
 }
 
 impl From<HostFile> for Data {

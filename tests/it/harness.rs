@@ -126,7 +126,10 @@ impl World {
             .collect();
         all.sort();
         let newest = all.last().expect("a receipt").join("receipt.json");
-        serde_json::from_slice(&fs::read(newest).expect("a receipt")).expect("JSON")
+        let receipt = fs::read(newest).expect("a receipt");
+        let receipt = serde_json::from_slice(&receipt).expect("JSON");
+        crate::schema::is_receipt(&receipt, "a receipt");
+        receipt
     }
 
     /// Folders of runs in the state directory, also of those being removed.

@@ -32,3 +32,4 @@ mod round_trip;
 mod rules;
 mod runs;
 mod saved;
+mod schema;

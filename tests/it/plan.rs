@@ -92,6 +92,7 @@ fn plans_are_described() {
                 panic!("{} must plan:\n{told}", path.display());
             }
         };
+        crate::schema::is_plan(&to_json(&plan), &path.display().to_string());
         let text = describe(&plan, Style::Plain);
         let raw = |c: char| c.is_control() && c != '\n';
         assert!(!text.contains(raw), "a raw control character in {text:?}");

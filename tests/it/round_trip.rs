@@ -294,6 +294,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
     let capture = btree_map("[A-Za-z_][A-Za-z0-9_-]{0,5}", capture, 0..3);
     let step = (any::<bool>(), action, any::<bool>(), retry, capture);
     (
+        of(prop_oneof![text(), "[a-z#:/. ]{1,12}"]),
         of(text()),
         of(text()),
         btree_map("[A-Za-z_][A-Za-z0-9_-]{0,5}", text(), 0..3),
@@ -308,7 +309,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         vec(step, 0..5),
     )
         .prop_map(
-            |(name, description, vars, env, redact, matrix, workspace, steps)| {
+            |(schema, name, description, vars, env, redact, matrix, workspace, steps)| {
                 let list = |(name, values): (String, BTreeSet<String>)| {
                     (name, values.into_iter().collect())
                 };
@@ -325,6 +326,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
                     },
                 );
                 Request {
+                    schema,
                     name,
                     description,
                     vars,
@@ -341,6 +343,17 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_schema_takes_what_is_written(request in request()) {
+        let text = emit(&request, Syntax::Toml);
+        let data = crate::schema::data(text.as_bytes(), Syntax::Toml).expect("it reads");
+        prop_assert!(crate::schema::takes(&data), "the schema refuses {}", text);
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     #[test]
@@ -352,9 +365,11 @@ proptest! {
                 TestCaseError::fail(format!("{errors}\n{text}"))
             })?;
             prop_assert_eq!(&read, &request, "{}", text);
-            prop_assert_eq!(emit(&read, syntax), text);
+            prop_assert_eq!(&emit(&read, syntax), &text);
             prop_assert_eq!(canonical_json(&read), canonical.clone());
         }
+        // The name of the schema is for editors, and no part of what was asked.
+        let request = Request { schema: None, ..request };
         let (read, _) = parse("canonical", canonical.as_bytes(), Syntax::Json).expect("canonical JSON is a document");
         prop_assert_eq!(read, request);
     }
