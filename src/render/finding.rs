@@ -139,8 +139,8 @@ impl Finding {
             group = group.element(Level::HELP.message(help.clone()));
         }
         let report: [Group<'_>; 1] = [group];
-        renderer
-            .render(&report)
+        // Messages may name keys of the document, and the document its file.
+        visible(&renderer.render(&report))
             .lines()
             .filter(|line| !is_gap(line))
             .map(str::trim_end)
@@ -237,15 +237,58 @@ fn excerpt(text: &str, span: &Span) -> (String, Span) {
     let before = if crop_start > line_start { "…" } else { "" };
     let after = if crop_end < line_end { "…" } else { "" };
     let shown = text[crop_start..crop_end].trim_end_matches('\r');
-    let shift =
-        |at: usize| (at.min(crop_start + shown.len()).max(crop_start)) - crop_start + before.len();
-    (format!("{before}{shown}{after}"), shift(start)..shift(end))
+    let shift = |at: usize| {
+        let at = at.min(crop_start + shown.len()).max(crop_start);
+        before.len() + visible(&text[crop_start..at]).len()
+    };
+    let source = format!("{before}{}{after}", visible(shown));
+    (source, shift(start)..shift(end))
+}
+
+/// Without characters that a terminal obeys or that nobody sees. Those below DEL are drawn as pictures anyway.
+fn visible(text: &str) -> String {
+    let hidden = |c: char| c >= '\u{7f}' && crate::plan::is_hidden(c);
+    text.replace(hidden, "\u{fffd}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Finding, Style, findings, findings_json};
     use crate::request::{Document, Pointer, Request, Step, Syntax, parse};
+
+    #[test]
+    fn nothing_reaches_the_terminal_that_it_would_obey() {
+        let hidden = "\u{9d}\u{7f}\u{85}\u{202e}\u{e0041}\u{200b}";
+        for text in [
+            format!("{{\"pyro\": 1, \"{hidden}x\": \"{hidden}\", \"{hidden}x\": 1}}"),
+            format!(
+                "{{\"pyro\": \"{hidden}\", \"step\": [{{\"exec\": [1, \"{hidden}\"], \"id\": \"{hidden}\"}}]}}"
+            ),
+            format!("{{\"pyro\": 1, {hidden}}}"),
+            format!(
+                "{{\"pyro\": 1, \"step\": [{{\"read\": \"../{hidden}\", \"expect\": {{\"content\": {{\"matches\": \"({hidden}\"}}}}}}]}}"
+            ),
+        ] {
+            let errors = parse("a.json", text.as_bytes(), Syntax::Json).expect_err("wrong");
+            let told = Vec::<Finding>::from(&errors);
+            let drawn = findings(errors.document(), &told, Style::Plain);
+            let raw = drawn
+                .chars()
+                .find(|c| *c != '\n' && crate::plan::is_hidden(*c));
+            assert_eq!(raw, None, "{drawn:?}");
+        }
+        // What is marked stays marked.
+        let text = "{\"pyro\": 1, \"\u{9d}\": 1, \"x\": 1}";
+        let errors = parse("a.json", text.as_bytes(), Syntax::Json).expect_err("wrong");
+        let told = Vec::<Finding>::from(&errors);
+        let drawn = findings(errors.document(), &told[1..], Style::Plain);
+        let (line, marks) = drawn
+            .split_once("1 | ")
+            .and_then(|(_, rest)| rest.split_once('\n'))
+            .expect("a line and its marks");
+        let column = marks.find('^').expect("marks") - "  | ".len();
+        assert_eq!(line.chars().nth(column + 1), Some('x'), "{drawn}");
+    }
 
     const TEXT: &str = "pyro = 1\n\n[[step]]\nexport = \"src\"\nto = \"out/main.rs\"\n";
 

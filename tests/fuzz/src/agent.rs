@@ -11,7 +11,7 @@ use pyro_protocol::frame::{self, CHUNK, Head};
 use pyro_protocol::message::{GuestMessage, Op, StreamMessage, TarIn};
 use pyro_protocol::{Bytes, Decoder, HostMessage};
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
@@ -114,7 +114,10 @@ fn answer(link: &mut UnixStream) -> GuestMessage {
                 return message;
             }
         }
-        let count = link.read(&mut buffer).expect("the agent answers");
+        let count = match link.read(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            count => count.expect("the agent answers"),
+        };
         assert!(count > 0, "the agent ended");
         decoder.push(&buffer[..count]);
     }
