@@ -240,18 +240,21 @@ impl Session<'_> {
         report: &mut StepReport,
     ) -> Result<(), StepError> {
         let mut text = Vec::new();
-        for stat in self.tree_list(list.path.as_bytes(), list.recursive)? {
-            // One path a line, whatever is in its name.
-            if stat.path.iter().any(u8::is_ascii_control) {
-                text.extend_from_slice(&patch::quote(&stat.path));
+        // One path a line, whatever is in its name or in the target of a link.
+        let put = |name: &[u8], text: &mut Vec<u8>| {
+            if name.iter().any(u8::is_ascii_control) {
+                text.extend_from_slice(&patch::quote(name));
             } else {
-                text.extend_from_slice(&stat.path);
+                text.extend_from_slice(name);
             }
+        };
+        for stat in self.tree_list(list.path.as_bytes(), list.recursive)? {
+            put(&stat.path, &mut text);
             match (stat.kind, stat.target) {
                 (Kind::Directory, _) => text.push(b'/'),
                 (Kind::Symlink, Some(target)) => {
                     text.extend_from_slice(b" -> ");
-                    text.extend_from_slice(&target);
+                    put(&target, &mut text);
                 }
                 (Kind::File | Kind::Symlink | Kind::Other, _) => {}
             }
