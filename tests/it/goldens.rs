@@ -243,3 +243,37 @@ fn what_cannot_be_selected_is_told() {
     }
     assert!(!world.state().join("receipts").exists(), "nothing ran");
 }
+
+#[test]
+fn an_interrupt_ends_the_wait_between_two_attempts() {
+    let world = World::with(
+        r#"
+pyro = 1
+
+[[step]]
+exec = ["false"]
+retry = { times = 3, every = "10m" }
+
+[[step]]
+always = true
+exec = ["true"]
+"#,
+    );
+    let events = world.work().join("events");
+    let args = ["apply", "request.pyro.toml", "--events", "events"];
+    let child = world.command(args).spawn().expect("pyro starts");
+    // The first attempt has failed, and the wait has begun or is about to.
+    while !fs::read_to_string(&events).is_ok_and(|text| text.contains("\"step_retried\"")) {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let id = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).expect("pyro is there");
+    let ran = world.ran(child.wait_with_output().expect("pyro ends"));
+    assert_eq!(ran.code, Some(130), "{}", ran.text());
+    let receipt = world.receipt();
+    let steps = receipt["steps"].as_array().expect("steps");
+    assert_eq!(steps[0]["outcome"], "cancelled");
+    assert_eq!(steps[0]["attempts"].as_array().map(Vec::len), Some(1));
+    assert_eq!(steps[1]["outcome"], "not_run");
+    assert!(world.runs().is_empty(), "a run was left");
+}
