@@ -43,6 +43,7 @@ impl EventLog {
                 json!({
                     "name": run.plan.name,
                     "source": run.plan.source,
+                    "matrix": run.options.matrix,
                     "plan_digest": run.plan.digest,
                     "steps": run.plan.steps.len(),
                 })

@@ -100,7 +100,13 @@ impl std::fmt::Display for Counts {
 }
 
 fn suite(run: &RunReport) -> Suite {
-    let source = &run.source;
+    // Combinations of one request are told apart by it.
+    let combination = if run.matrix.is_empty() {
+        String::new()
+    } else {
+        format!(" [{}]", run.matrix)
+    };
+    let source = &format!("{}{combination}", run.source);
     let whole = |verdict| Case {
         name: WHOLE.to_owned(),
         class: source.clone(),
@@ -144,7 +150,10 @@ fn suite(run: &RunReport) -> Suite {
         ))),
     }
     Suite {
-        name: run.name.clone().unwrap_or_else(|| source.clone()),
+        name: match &run.name {
+            Some(name) => format!("{name}{combination}"),
+            None => source.clone(),
+        },
         // Readers differ in what they take beyond seconds; it is UTC.
         timestamp: run
             .receipt
@@ -421,6 +430,19 @@ mod tests {
                 count("skipped")
             ],
             [Some("3"), Some("0"), Some("2"), Some("1")]
+        );
+        let mut combined = runs.clone();
+        combined.runs[0]
+            .matrix
+            .0
+            .insert("os".to_owned(), "a b".to_owned());
+        let xml = junit(&combined);
+        let document_of_it = roxmltree::Document::parse(&xml).expect("XML");
+        let mut cases = document_of_it.descendants();
+        let case = cases.find(|node| node.has_tag_name("testcase"));
+        assert_eq!(
+            case.and_then(|case| case.attribute("classname")),
+            Some("a \"b\".pyro.toml [os=\"a b\"]")
         );
         let error = document
             .descendants()
