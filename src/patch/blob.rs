@@ -1,6 +1,8 @@
 //! The hash that git gives to a file's content, so that the `index` line of a patch can be compared with a file.
 //! SHA-1 decides here whether stated line numbers are worth trusting, nothing that an attacker gains by forging.
 
+use sha2::{Digest, Sha256};
+
 /// `sha1("blob SIZE\0" + bytes)`, in hex.
 pub(crate) fn git_blob_hex(bytes: &[u8]) -> String {
     let mut message = format!("blob {}\0", bytes.len()).into_bytes();
@@ -9,6 +11,13 @@ pub(crate) fn git_blob_hex(bytes: &[u8]) -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
+}
+
+/// The same in a repository with SHA-256.
+pub(crate) fn git_blob_sha256_hex(bytes: &[u8]) -> String {
+    let hash = Sha256::new_with_prefix(format!("blob {}\0", bytes.len()));
+    let hash = hash.chain_update(bytes).finalize();
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn sha1(message: &[u8]) -> [u8; 20] {
@@ -82,6 +91,11 @@ mod tests {
         assert_eq!(
             git_blob_hex(b"hello\n"),
             "ce013625030ba8dba906f756967f9e9ca394464a"
+        );
+        // `printf 'hello\n' | git hash-object --stdin` in a repository with --object-format=sha256.
+        assert_eq!(
+            git_blob_sha256_hex(b"hello\n"),
+            "2cf8d83d9ee29543b34a87727421fdecb7e3f3a183d337639025de576db9ebb4"
         );
         // 55, 56 and 64 bytes are where the padding changes shape.
         for size in [40, 47, 48, 56, 57, 120] {

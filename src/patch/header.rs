@@ -51,6 +51,8 @@ pub(crate) fn empty(form: Form, line: usize, mail: usize) -> FilePatch {
         new_mode: None,
         old_mode: None,
         old_blob: None,
+        new_blob: None,
+        binary: None,
         hunks: Vec::new(),
         line,
         mail,
@@ -159,7 +161,7 @@ pub(crate) fn git(
         .unwrap_or_default();
     reader.skip(1);
     let read = extended(reader, &mut open, first);
-    // `Binary files differ` and `GIT binary patch` below the header are judged where they stand.
+    // `Binary files differ` below the header is judged where it stands.
     finish(open, read, refusals)
 }
 
@@ -210,6 +212,7 @@ fn extended(reader: &mut Reader<'_>, open: &mut Open, first: &[u8]) -> Result<()
             file.old_blob = Some(rest[..end].to_ascii_lowercase());
             let new = rest.get(end + 2..).unwrap_or_default();
             let new = new.split(|&byte| byte == b' ').next().unwrap_or_default();
+            file.new_blob = Some(new.to_ascii_lowercase());
             open.promised |=
                 new != &rest[..end] && !(new.len() >= 4 && EMPTY_BLOB.starts_with(new));
             if let Some(at) = rest.iter().position(|&byte| byte == b' ') {

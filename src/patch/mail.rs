@@ -124,7 +124,7 @@ impl<'p> Mail<'p> {
         } = target;
         match (operation, source, target) {
             (Operation::Create, _, Some(path)) => {
-                let made = create(file);
+                let made = create(&path, file)?;
                 self.vacant(&path, file, Some(made.content()), tree)?;
                 Ok(vec![made.into_change(path)])
             }

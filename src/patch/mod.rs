@@ -10,6 +10,7 @@
 //! where they do; else nowhere. There is no fuzz: a context line that differs is a reason to refuse.
 
 mod apply;
+mod binary;
 mod blob;
 mod body;
 mod common;
@@ -31,6 +32,7 @@ mod splice;
 mod whole_tree;
 
 pub use apply::{Applied, Before, Entry, FileChange, Placed, Tree, apply};
+pub use binary::Binary;
 pub use diff::{Moved, Named, Side, added_removed, lines, moved, moved_whole, named, unified};
 pub use name::{Name, quote};
 pub use parse::parse;

@@ -1,6 +1,7 @@
 //! Reads patch text: finds the sections and hunks between whatever else the text holds.
 //! Whether names are safe and hunks fit is asked later; here the text alone is judged.
 
+use super::binary::{self, Binary};
 use super::body;
 use super::envelope;
 use super::header;
@@ -28,6 +29,7 @@ pub fn parse(text: &[u8]) -> Result<Patch, Vec<Refusal>> {
         open: None,
         mail: 0,
         hunks: 0,
+        bytes: 0,
         refusals: Vec::new(),
     };
     parser.run();
@@ -116,6 +118,8 @@ struct Parser<'a> {
     open: Option<Open>,
     mail: usize,
     hunks: usize,
+    /// What all binary patches hold.
+    bytes: usize,
     refusals: Vec<Refusal>,
 }
 
@@ -132,6 +136,8 @@ impl Parser<'_> {
                 self.hunk();
             } else if line.starts_with(b"*** Begin Patch") {
                 self.envelope();
+            } else if line == b"GIT binary patch" {
+                self.binary();
             } else {
                 self.other(line);
                 self.reader.skip(1);
@@ -154,14 +160,12 @@ impl Parser<'_> {
                 self.mail += 1;
             }
             return;
-        } else if line == b"GIT binary patch"
-            || (line.starts_with(b"Binary file") && line.ends_with(b" differ"))
-        {
+        } else if line.starts_with(b"Binary file") && line.ends_with(b" differ") {
             Refusal::new(
                 RefusalCode::UnsupportedBinary,
-                "binary patches are not supported",
+                "the patch says that a binary file differs, and not in what",
             )
-            .help("write the file as a whole instead")
+            .help("make the patch with `git diff --binary`, or write the file as a whole")
         } else if line.starts_with(b"diff --cc ")
             || line.starts_with(b"diff --combined ")
             || (line.starts_with(b"@@@ ") && self.refusals.is_empty())
@@ -202,6 +206,40 @@ impl Parser<'_> {
         let heads: [&[u8]; 4] = [b"@@", b"diff --git ", b"--- ", b"+++ "];
         let begun = |head: &&[u8]| head.starts_with(line) && !line.is_empty();
         self.reader.peek(1).is_none() && !self.reader.ended() && heads.iter().any(begun)
+    }
+
+    fn binary(&mut self) {
+        let number = self.reader.number();
+        let read = binary::read(&mut self.reader);
+        let open = self.open.as_mut().map(|open| &mut open.file);
+        let open = open.filter(|file| {
+            file.form == Form::Git && file.hunks.is_empty() && file.binary.is_none()
+        });
+        let refusal = match (open, read) {
+            (Some(file), Ok(read)) => {
+                self.bytes += match &read {
+                    Binary::Literal(bytes) | Binary::Delta(bytes) => bytes.len(),
+                };
+                file.binary = Some(read);
+                if self.bytes <= MAX_TEXT {
+                    return;
+                }
+                let message = "the binary patches hold more than 256 MiB";
+                Refusal::new(RefusalCode::TooLarge, message).at(number)
+            }
+            (Some(_), Err(refusal)) => refusal,
+            // The refusal of an unsupported section stands for this too.
+            (None, _) if !self.refusals.is_empty() => return,
+            (None, _) => {
+                let message = "no file is named above this binary patch";
+                Refusal::new(RefusalCode::HeaderMissing, message)
+                    .at(number)
+                    .help("put `diff --git a/NAME b/NAME` and the `index` line above it")
+            }
+        };
+        let mut refusal = refusal;
+        refusal.file = self.open.take().and_then(|open| header::label(&open.file));
+        self.refusals.push(*refusal);
     }
 
     fn envelope(&mut self) {
@@ -293,7 +331,7 @@ impl Parser<'_> {
             && file.form == Form::Git
             && file.old_blob.is_none()
             && self.reader.peek(0).is_none();
-        let lost = file.hunks.is_empty() && (open.promised || bare_end);
+        let lost = file.hunks.is_empty() && file.binary.is_none() && (open.promised || bare_end);
         match file.operation {
             Operation::Create => file.old = None,
             Operation::Delete => file.new = None,
@@ -312,7 +350,7 @@ impl Parser<'_> {
 
 /// Whether a section makes sense as a whole.
 fn whole(file: &FilePatch, lost: bool) -> Result<(), Refused> {
-    let nothing = file.hunks.is_empty() && file.new_mode.is_none();
+    let nothing = file.hunks.is_empty() && file.new_mode.is_none() && file.binary.is_none();
     let has = |kind| file.hunks.iter().any(|hunk| hunk.count(kind) > 0);
     if lost
         && file.operation != Operation::Delete
@@ -323,6 +361,22 @@ fn whole(file: &FilePatch, lost: bool) -> Result<(), Refused> {
             "the hunks that the header promises do not follow",
         )
         .help("send the whole section; an empty new file has the line `index 0000000..e69de29`"));
+    }
+    if file.binary.is_some() {
+        if !file.hunks.is_empty() {
+            let message = "the section has both a binary patch and hunks";
+            return Err(Refusal::new(RefusalCode::Corrupt, message));
+        }
+        let whole = |hash: &Option<Vec<u8>>| {
+            hash.as_ref().is_some_and(|hash| {
+                matches!(hash.len(), 40 | 64) && hash.iter().all(u8::is_ascii_hexdigit)
+            })
+        };
+        if !whole(&file.old_blob) || !whole(&file.new_blob) {
+            let message = "a binary patch needs both hashes of the `index` line, in full";
+            return Err(Refusal::new(RefusalCode::UnsupportedBinary, message)
+                .help("make the patch with `git diff --binary`, which writes them"));
+        }
     }
     match file.operation {
         Operation::Change if nothing => {

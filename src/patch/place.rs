@@ -3,11 +3,14 @@
 
 use std::cell::OnceCell;
 
-use super::blob::git_blob_hex;
+use super::blob::{git_blob_hex, git_blob_sha256_hex};
 use super::nearest::{damage, nearest};
 use super::refusal::{Refusal, RefusalCode, Refused};
 use super::search::{Index, TooMuch};
 use super::section::{Hunk, HunkLine, LineKind, Match};
+
+/// Hex digits of a hash in a repository with SHA-256.
+const LONG: usize = 64;
 
 /// The most places that a refusal lists.
 const LISTED: usize = 8;
@@ -20,6 +23,7 @@ pub(crate) struct Original<'a> {
     loose: OnceCell<Index<'a>>,
     trimmed: OnceCell<Index<'a>>,
     hash: OnceCell<String>,
+    long_hash: OnceCell<String>,
 }
 
 impl<'a> Original<'a> {
@@ -31,6 +35,7 @@ impl<'a> Original<'a> {
             loose: OnceCell::new(),
             trimmed: OnceCell::new(),
             hash: OnceCell::new(),
+            long_hash: OnceCell::new(),
         }
     }
 
@@ -39,10 +44,19 @@ impl<'a> Original<'a> {
         let Some(hex) = hex.filter(|hex| hex.len() >= 7) else {
             return false;
         };
-        self.hash
-            .get_or_init(|| git_blob_hex(self.bytes))
-            .as_bytes()
-            .starts_with(hex)
+        // A repository has one kind of hash or the other; only the length of a whole one tells.
+        let hash = if hex.len() == LONG {
+            self.long_hash
+                .get_or_init(|| git_blob_sha256_hex(self.bytes))
+        } else {
+            self.hash.get_or_init(|| git_blob_hex(self.bytes))
+        };
+        hash.as_bytes().starts_with(hex)
+    }
+
+    /// The whole file.
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        self.bytes
     }
 
     /// How the file ends its lines, if all of them end alike.

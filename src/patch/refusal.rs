@@ -111,7 +111,7 @@ codes! {
     HeaderMissing = "patch-header-missing",
     /// A section or hunk that changes nothing.
     NoChange = "patch-no-change",
-    /// Binary patches, and notes that binary files differ.
+    /// A note that binary files differ, or a binary patch without its whole hashes.
     UnsupportedBinary = "patch-unsupported-binary",
     /// Context diffs and combined diffs.
     UnsupportedForm = "patch-unsupported-form",
@@ -139,6 +139,8 @@ codes! {
     Ambiguous = "patch-ambiguous",
     /// The file to delete is not what the patch says.
     DeleteDiffers = "patch-delete-differs",
+    /// The file is not the one that the binary patch was made for.
+    BinaryDiffers = "patch-binary-differs",
     /// The new lines are in the file already.
     AlreadyApplied = "patch-already-applied",
     /// The patch goes from the new file to the old one.

@@ -120,6 +120,22 @@ pub(crate) fn rewrite<'t>(
     let (bytes, mode) =
         regular(path, tree).map_err(|refusal| vec![*refusal.at(sections[0].line)])?;
     let original = Original::new(&bytes);
+    let binary = sections.iter().find(|section| section.binary.is_some());
+    if let Some(section) = binary {
+        if sections.len() > 1 {
+            let message = "another section of the patch changes this binary file too";
+            let refusal = Refusal::new(RefusalCode::Conflict, message).at(section.line);
+            return Err(vec![*refusal.file(path)]);
+        }
+        let after = from_binary(path, section, &original)?;
+        return Ok(Rewrite {
+            after: (after, mode_after(sections, mode)),
+            before: Some((bytes, mode)),
+            hunks: Vec::new(),
+            added: 0,
+            removed: 0,
+        });
+    }
     let written: Vec<(&FilePatch, usize, &Hunk)> = sections
         .iter()
         .flat_map(|section| {
@@ -171,25 +187,69 @@ pub(crate) fn rewrite<'t>(
     } else {
         splice(&original, &edits)
     };
-    let new_mode = sections
-        .iter()
-        .rev()
-        .find_map(|section| section.new_mode)
-        .map_or(mode, |new| {
-            // A mode that says nothing new about the execute bit leaves the others alone.
-            if (new ^ mode) & 0o100 == 0 {
-                mode
-            } else {
-                permissions(new)
-            }
-        });
     Ok(Rewrite {
         before: Some((bytes, mode)),
-        after: (after, new_mode),
+        after: (after, mode_after(sections, mode)),
         hunks: placed,
         added,
         removed,
     })
+}
+
+/// The permission bits after the last section that says something about them.
+fn mode_after(sections: &[&FilePatch], mode: u32) -> u32 {
+    let new = sections.iter().rev().find_map(|section| section.new_mode);
+    // A mode that says nothing new about the execute bit leaves the others alone.
+    new.filter(|new| (new ^ mode) & 0o100 != 0)
+        .map_or(mode, permissions)
+}
+
+/// The bytes after a binary patch; the hashes decide whether they, and those before, are the right ones.
+fn from_binary(
+    path: &[u8],
+    section: &FilePatch,
+    original: &Original<'_>,
+) -> Result<Vec<u8>, Vec<Refusal>> {
+    let refuse = |code, message: &str, help: &str| {
+        let refusal = Refusal::new(code, message).at(section.line).file(path);
+        vec![*refusal.help(help)]
+    };
+    if !original.is_blob(section.old_blob.as_deref()) {
+        return Err(if original.is_blob(section.new_blob.as_deref()) {
+            refuse(
+                RefusalCode::AlreadyApplied,
+                "the file is already what the binary patch makes of it",
+                "leave the section out",
+            )
+        } else {
+            refuse(
+                RefusalCode::BinaryDiffers,
+                "the file is not the one that the binary patch was made for",
+                "make the patch anew for the file as it is, or write the file as a whole",
+            )
+        });
+    }
+    let made = section.binary.as_ref();
+    let made = made.and_then(|binary| binary.apply(original.bytes()));
+    // A file that goes away has nothing afterwards, and no hash but zeros.
+    let gone = |made: &Vec<u8>| {
+        let zeros = |hash: &Vec<u8>| hash.iter().all(|digit| *digit == b'0');
+        made.is_empty() && section.new_blob.as_ref().is_some_and(zeros)
+    };
+    made.filter(|made| is_blob(made, section.new_blob.as_deref()) || gone(made))
+        .ok_or_else(|| damaged(path, section))
+}
+
+/// The bytes have the hash that the `index` line names.
+fn is_blob(bytes: &[u8], hex: Option<&[u8]>) -> bool {
+    Original::new(bytes).is_blob(hex)
+}
+
+fn damaged(path: &[u8], section: &FilePatch) -> Vec<Refusal> {
+    let message = "the binary patch does not make the file that its `index` line names";
+    let refusal = Refusal::new(RefusalCode::Corrupt, message).at(section.line);
+    let help = "send the patch as `git diff --binary` prints it, or write the file as a whole";
+    vec![*refusal.file(path).help(help)]
 }
 
 fn placed(edit: &Edit<'_>) -> Placed {
@@ -205,11 +265,17 @@ fn placed(edit: &Edit<'_>) -> Placed {
     }
 }
 
-/// A new file, which has nothing but added lines.
-pub(crate) fn create(file: &FilePatch) -> Rewrite<'static> {
+/// A new file, which has nothing but added lines, or the bytes of a binary patch.
+pub(crate) fn create(path: &[u8], file: &FilePatch) -> Result<Rewrite<'static>, Vec<Refusal>> {
     let lines = file.hunks.iter().flat_map(|hunk| &hunk.lines);
     let added = lines.clone().count();
-    let content = lines.flat_map(|line| line.text.iter().copied()).collect();
+    let content = match &file.binary {
+        Some(binary) => binary
+            .apply(b"")
+            .filter(|made| is_blob(made, file.new_blob.as_deref()))
+            .ok_or_else(|| damaged(path, file))?,
+        None => lines.flat_map(|line| line.text.iter().copied()).collect(),
+    };
     let mode = file.new_mode.map_or(NEW_FILE, permissions);
     let placed = |(at, hunk): (usize, &Hunk)| Placed {
         hunk: at + 1,
@@ -218,13 +284,13 @@ pub(crate) fn create(file: &FilePatch) -> Rewrite<'static> {
         patch_line: hunk.line,
     };
     let hunks = file.hunks.iter().enumerate().map(placed).collect();
-    Rewrite {
+    Ok(Rewrite {
         before: None,
         after: (content, mode),
         hunks,
         added,
         removed: 0,
-    }
+    })
 }
 
 /// A file goes away only when all of it is what the patch says.
@@ -235,6 +301,13 @@ pub(crate) fn delete(
 ) -> Result<FileChange, Vec<Refusal>> {
     let (bytes, mode) = regular(path, tree).map_err(|refusal| vec![*refusal])?;
     let original = Original::new(&bytes);
+    if file.binary.is_some() {
+        let left = from_binary(path, file, &original)?;
+        if !left.is_empty() {
+            return Err(damaged(path, file));
+        }
+        return Ok(Rewrite::gone(path, Some(digest(&bytes, mode))));
+    }
     let hunks: Vec<&Hunk> = file.hunks.iter().collect();
     let translated = with_line_ends(&hunks, original.line_end());
     let hunks: Vec<&Hunk> = translated

@@ -1,5 +1,6 @@
 //! A patch text as data: sections, hunks, lines. What it means for a tree is decided by `resolve` and `place`.
 
+use super::binary::Binary;
 use super::name::Name;
 
 /// A whole patch text: one or more file sections, in order.
@@ -28,6 +29,10 @@ pub struct FilePatch {
     pub old_mode: Option<u32>,
     /// The blob hash of the old file on the `index` line, in hex and possibly shortened.
     pub old_blob: Option<Vec<u8>>,
+    /// The blob hash of the new file on the `index` line, in hex and possibly shortened.
+    pub new_blob: Option<Vec<u8>>,
+    /// What `GIT binary patch` says; then there are no hunks.
+    pub binary: Option<Binary>,
     /// The changes, in the order of the text.
     pub hunks: Vec<Hunk>,
     /// 1-based line in the patch text where the section starts.

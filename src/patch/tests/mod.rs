@@ -1,6 +1,7 @@
 //! Tests of the whole way, from text to bytes and back.
 
 mod applying;
+mod binary;
 mod making;
 mod refusing;
 mod trees;

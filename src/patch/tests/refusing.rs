@@ -146,7 +146,7 @@ fn texts_without_a_patch_are_told_apart() {
         ("--- a/f\n+++ b/f\n@@ -1 +1 @@\n x\n", RefusalCode::NoChange),
         (
             "diff --git a/f b/f\nindex 1..2\nGIT binary patch\nliteral 1\n",
-            RefusalCode::UnsupportedBinary,
+            RefusalCode::CutOff,
         ),
         (
             "diff --git a/f b/f\nBinary files a/f and b/f differ\n",
