@@ -142,6 +142,7 @@ fn point(
         valid_here: Vec::new(),
         help: help.map(str::to_owned),
         notes: Vec::new(),
+        patch: None,
     };
     format!("{}\n", finding.render(document, terminal.finding_style()))
 }

@@ -130,6 +130,7 @@ fn filled<'a>(
             code: unfilled.code,
             message: unfilled.message,
             help: None,
+            reasons: Vec::new(),
         }),
     }
 }

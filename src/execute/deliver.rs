@@ -96,6 +96,7 @@ impl Session<'_> {
                     code: code.to_owned(),
                     message: format!("could not {error}{}", source.unwrap_or_default()),
                     help: exists.then(|| help.to_owned()),
+                    reasons: Vec::new(),
                 }));
             }
         }

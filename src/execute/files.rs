@@ -6,7 +6,9 @@ use crate::patch::{self, Entry, Refusal, Tree};
 use crate::plan::{
     PlannedDelete, PlannedList, PlannedPatch, PlannedRead, PlannedStep, PlannedWrite,
 };
-use crate::receipt::{FileReport, HunkReport, PathVersion, RefusalReport, StepReport, Text};
+use crate::receipt::{
+    FileReport, HunkReport, PatchReason, PathVersion, RefusalReport, StepReport, Text,
+};
 use crate::request::{CaptureSource, Digest, Missing, PatchMatch};
 use pyro_protocol::Bytes;
 use pyro_protocol::message::{Kind, Prior, Stat, WriteAction, WriteEntry, Written};
@@ -94,8 +96,10 @@ impl Session<'_> {
             PatchMatch::Unique => patch::Match::Unique,
             PatchMatch::Exact => patch::Match::Exact,
         };
-        let applied =
-            patch::apply(&planned.patch, policy, &live).map_err(|refusals| refused(&refusals))?;
+        let applied = match patch::apply(&planned.patch, policy, &live) {
+            Ok(applied) => applied,
+            Err(refusals) => return Err(self.refused(refusals)?),
+        };
         let mut contents = Vec::new();
         let mut entries = Vec::new();
         for file in &applied.files {
@@ -140,6 +144,18 @@ impl Session<'_> {
             );
         }
         Ok(())
+    }
+
+    /// The refusals as the step's end; where a file is missing, with the names of those that are there.
+    fn refused(&mut self, mut refusals: Vec<Refusal>) -> Result<StepError, StepError> {
+        let missing = |refusal: &Refusal| refusal.code == patch::RefusalCode::TargetMissing;
+        if refusals.iter().any(missing) {
+            let all = self.tree_list(b"", true)?.into_iter();
+            let files = all.filter(|stat| stat.kind == Kind::File);
+            let names: Vec<Vec<u8>> = files.map(|stat| stat.path.to_vec()).collect();
+            patch::suggest_names(&mut refusals, &names);
+        }
+        Ok(refused(&refusals))
     }
 
     /// What is there now at every name the patch could mean, and at their parents.
@@ -285,17 +301,9 @@ fn refused(refusals: &[Refusal]) -> StepError {
             message.push('\n');
         }
         message.push_str(&refusal.to_string());
-        for (mark, lines) in [
-            ("expected", &refusal.expected),
-            ("found   ", &refusal.found),
-        ] {
-            for line in lines.iter().take(8) {
-                let line = String::from_utf8_lossy(line);
-                message.push_str(&format!(
-                    "\n  {mark} | {}",
-                    line.trim_end_matches(['\r', '\n']).escape_debug()
-                ));
-            }
+        for line in refusal.comparison() {
+            message.push_str("\n  ");
+            message.push_str(&line);
         }
     }
     StepError::Refused(RefusalReport {
@@ -304,6 +312,7 @@ fn refused(refusals: &[Refusal]) -> StepError {
             .map_or_else(String::new, |refusal| refusal.code.as_str().to_owned()),
         message,
         help: refusals.iter().find_map(|refusal| refusal.help.clone()),
+        reasons: refusals.iter().map(PatchReason::from).collect(),
     })
 }
 

@@ -5,7 +5,7 @@ use super::golden::Goldens;
 use super::redact::Redactor;
 use crate::machine::{CallEvent, CallId, Cancel, Link, LinkError, Wake};
 use crate::plan::{Captured, Plan, PlannedAction, PlannedStep};
-use crate::receipt::{RefusalReport, StepReport};
+use crate::receipt::{PatchReason, RefusalReport, StepReport};
 use crate::workspace::{Baseline, RunDir};
 use pyro_protocol::message::{Failure, FailureCode, Op, Reply};
 use std::os::fd::AsFd as _;
@@ -48,6 +48,7 @@ impl From<Failure> for StepError {
             code,
             message: could_not(&failure),
             help: None,
+            reasons: Vec::new(),
         })
     }
 }
@@ -69,6 +70,7 @@ impl StepError {
             code: code.to_owned(),
             message: message.into(),
             help: None,
+            reasons: Vec::new(),
         })
     }
 
@@ -153,6 +155,9 @@ impl<'a> Session<'a> {
                     .reasons
                     .iter()
                     .find_map(|reason| reason.help.clone()),
+                reasons: (refused.reasons.iter())
+                    .filter_map(|reason| reason.refusal.as_deref().map(PatchReason::from))
+                    .collect(),
             })),
         }
     }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::mail::Mail;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, bounded};
 use super::section::{Match, Patch};
 
 /// What is at a path before the patch.
@@ -154,7 +154,8 @@ pub fn apply(patch: &Patch, policy: Match, tree: &dyn Tree) -> Result<Applied, V
                 .count(),
         );
         files = rest;
-        for change in Mail::default().judge(mail, policy, &series)? {
+        let judged = Mail::default().judge(mail, policy, &series);
+        for change in judged.map_err(bounded)? {
             series
                 .written
                 .insert(change.path.clone(), change.after.clone());

@@ -3,6 +3,7 @@
 //! First the counts are believed: when they end where a hunk may end, that is it. Otherwise the body runs to the
 //! first line that cannot belong to it, and the counts are used once more, to see whether the text was cut off.
 
+use super::diagnose::{self, Diagnosis};
 use super::envelope::is_directive;
 use super::parse::{Reader, is_fence};
 use super::refusal::{Refusal, RefusalCode, Refused};
@@ -242,6 +243,11 @@ fn by_counts(reader: &mut Reader<'_>, stated: &Stated) -> Believed {
     while reader.peek(next).is_some_and(<[u8]>::is_empty) {
         next += 1;
     }
+    // Whoever leaves lines out counts those that are left.
+    let elided = reader.peek(next).is_some_and(diagnose::is_elision);
+    if elided && body_like(reader.peek(next + 1)) {
+        return Believed::No;
+    }
     let signed = reader.peek(next) == Some(b"-- ") && !body_like(reader.peek(next + 1));
     let more = !at_boundary(reader, next) && !signed && continues(reader, next, blank);
     match (more, blank) {
@@ -322,11 +328,17 @@ fn by_body(reader: &mut Reader<'_>, stated: &Stated) -> (Vec<HunkLine>, Option<R
         ahead += 1;
     }
     // Blank lines at the end separate the hunk from what follows more often than they belong to it.
+    let elided = diagnose::of_body(&lines, reader.peek(ahead));
     let kept = lines
         .len()
         .saturating_sub(usize::try_from(blanks).unwrap_or(usize::MAX));
     lines.truncate(kept);
-    let refusal = judge(reader, ahead, stated, &lines, blanks);
+    let mut refusal = judge(reader, ahead, stated, &lines, blanks);
+    if let (Some(refusal), Some(Diagnosis { code, help })) = (&mut refusal, elided) {
+        refusal.code = code;
+        refusal.help = Some(help.to_owned());
+        "`...` stands in the hunk in place of lines".clone_into(&mut refusal.message);
+    }
     reader.skip(ahead);
     (lines, refusal)
 }

@@ -260,6 +260,7 @@ fn extended(reader: &mut Reader<'_>, open: &mut Open, first: &[u8]) -> Result<()
                 RefusalCode::Path,
                 "the two names behind `diff --git` cannot be told apart or differ",
             )
+            .help("write `--- a/NAME` and `+++ b/NAME` below it")
         })?;
         file.prefixed = prefixed(&old, &new);
         (file.old, file.new) = (Some(old), Some(new));

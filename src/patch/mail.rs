@@ -66,6 +66,7 @@ impl<'p> Mail<'p> {
         if self.refusals.is_empty() {
             return Ok(merged(changes));
         }
+        partly(&mut self.refusals, files);
         self.refusals.sort_by_key(|refusal| refusal.patch_line);
         Err(self.refusals)
     }
@@ -184,6 +185,36 @@ impl<'p> Mail<'p> {
             .help("write a patch that changes the file, or choose another name")
         };
         Err(vec![*refusal.at(file.line).file(path)])
+    }
+}
+
+/// Where some of the hunks are in the tree already and the others are not, saying "applied" would be half the truth.
+fn partly(refusals: &mut [Refusal], files: &[FilePatch]) {
+    let judged: usize = files.iter().map(|file| file.hunks.len().max(1)).sum();
+    let there = |refusal: &Refusal| refusal.code == RefusalCode::AlreadyApplied;
+    let sections = refusals.iter().filter(|refusal| refusal.hunk.is_none());
+    // A refusal without a hunk is one of a whole section, all of whose hunks it stands for.
+    let of_section = |refusal: &Refusal| {
+        let file = files
+            .iter()
+            .find(|file| Some(file.line) == refusal.patch_line);
+        file.map_or(1, |file| file.hunks.len().max(1))
+    };
+    let hunks = refusals
+        .iter()
+        .filter(|refusal| refusal.hunk.is_some())
+        .count();
+    let refused = hunks + sections.map(of_section).sum::<usize>();
+    if refused >= judged && refusals.iter().all(there) {
+        return;
+    }
+    for refusal in refusals.iter_mut().filter(|refusal| there(refusal)) {
+        refusal.code = RefusalCode::PartlyApplied;
+        refusal
+            .message
+            .push_str(", and other changes of the patch are not");
+        let help = "leave out what is there already and send the rest, or undo it first";
+        refusal.help = Some(help.to_owned());
     }
 }
 

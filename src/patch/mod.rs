@@ -14,6 +14,7 @@ mod binary;
 mod blob;
 mod body;
 mod common;
+mod diagnose;
 mod diff;
 mod envelope;
 mod header;
@@ -28,6 +29,7 @@ mod resolve;
 mod rewrite;
 mod search;
 mod section;
+mod similar_name;
 mod splice;
 mod whole_tree;
 
@@ -36,9 +38,10 @@ pub use binary::Binary;
 pub use diff::{Moved, Named, Side, added_removed, lines, moved, moved_whole, named, unified};
 pub use name::{Name, quote};
 pub use parse::parse;
-pub use refusal::{Refusal, RefusalCode};
+pub use refusal::{NearMiss, Refusal, RefusalCode};
 pub use resolve::candidate_names;
 pub use section::{FilePatch, Form, Hunk, HunkLine, LineKind, Match, Operation, Patch};
+pub use similar_name::suggest_names;
 
 pub use whole_tree::{Difference, Load, Which, whole_tree};
 

@@ -1,4 +1,4 @@
-//! Where a hunk that fits nowhere comes closest, and what may have happened to it.
+//! Where a hunk that fits nowhere comes closest.
 
 use std::collections::HashMap;
 
@@ -58,72 +58,35 @@ pub(crate) fn nearest(
     let first = (0..old.len()).find(differs)?;
     let last = (0..old.len()).rfind(differs)?.min(first + SHOWN - 1);
     let equal = (0..old.len()).filter(|at| !differs(at)).count();
-    let found = file
-        .iter()
-        .skip(start + first)
-        .take(last - first + 1)
-        .map(|line| line.to_vec())
-        .collect();
-    let expected = old[first..=last].iter().map(|line| line.to_vec()).collect();
+    let pairs = (first..=last).map(|at| clipped(old[at], file.get(start + at).copied()));
+    let (expected, found): (Vec<_>, Vec<_>) = pairs.unzip();
     Some(Nearest {
         start,
         equal,
         line: start + first,
         first,
         expected,
-        found,
+        found: found.into_iter().flatten().collect(),
     })
 }
 
-/// What may have happened to the old lines on their way, if it shows.
-pub(crate) fn damage(old: &[&[u8]], near: Option<&Nearest>) -> Option<&'static str> {
-    let has = |needle: &str| {
-        old.iter().any(|line| {
-            line.windows(needle.len())
-                .any(|part| part == needle.as_bytes())
-        })
-    };
-    let is_elision = |line: &&[u8]| {
-        matches!(
-            line.trim_ascii(),
-            b"..." | b"// ..." | b"# ..." | b"/* ... */"
-        ) || line.trim_ascii() == "…".as_bytes()
-    };
-    if old.iter().any(is_elision) {
-        return Some("write every context line out; `...` stands for nothing");
-    }
-    if let Some(near) = near
-        && let (Some(expected), Some(found)) = (near.expected.first(), near.found.first())
-    {
-        let squeeze = |line: &[u8]| {
-            line.iter()
-                .copied()
-                .filter(|byte| !byte.is_ascii_whitespace())
-                .collect::<Vec<u8>>()
-        };
-        if squeeze(expected) == squeeze(found) {
-            return Some("only blanks differ: copy the lines with the file's own spaces and tabs");
+/// Bytes of a line that a refusal carries, and how many of them stand before the first difference.
+const WIDEST: usize = 4096;
+const LEAD: usize = 200;
+
+/// Both lines, or, where they are very long, the part of them where they begin to differ.
+pub(crate) fn clipped(expected: &[u8], found: Option<&[u8]>) -> (Vec<u8>, Option<Vec<u8>>) {
+    let other = found.unwrap_or_default();
+    let differs = expected.iter().zip(other).position(|(a, b)| a != b);
+    let at = differs.unwrap_or(expected.len().min(other.len()));
+    let clip = |line: &[u8]| {
+        if line.len() <= WIDEST {
+            return line.to_vec();
         }
-    }
-    if ["\u{2018}", "\u{2019}", "\u{201c}", "\u{201d}"]
-        .iter()
-        .any(|quote| has(quote))
-    {
-        return Some("the patch has typographic quotes; write the file's own");
-    }
-    if ["&lt;", "&gt;", "&amp;", "&quot;"]
-        .iter()
-        .any(|entity| has(entity))
-    {
-        return Some("the patch has HTML entities; write the characters themselves");
-    }
-    let gutter = |line: &&[u8]| {
-        let text = line.trim_ascii_start();
-        let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        digits > 0 && matches!(text.get(digits), Some(b'|' | b':' | b'\t' | b' '))
+        let start = at.saturating_sub(LEAD).min(line.len());
+        let end = line.len().min(start + WIDEST);
+        let mark = |cut: bool| if cut { "\u{2026}".as_bytes() } else { b"" };
+        [mark(start > 0), &line[start..end], mark(end < line.len())].concat()
     };
-    if old.len() > 1 && old.iter().all(gutter) {
-        return Some("leave line numbers out of the lines");
-    }
-    None
+    (clip(expected), found.map(clip))
 }

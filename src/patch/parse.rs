@@ -3,9 +3,10 @@
 
 use super::binary::{self, Binary};
 use super::body;
+use super::diagnose::{self, Diagnosis};
 use super::envelope;
 use super::header;
-use super::refusal::{Refusal, RefusalCode, Refused};
+use super::refusal::{Refusal, RefusalCode, Refused, bounded};
 use super::section::{FilePatch, Form, LineKind, Operation, Patch};
 
 /// The largest patch text, and the largest number of sections and hunks in it.
@@ -36,8 +37,20 @@ pub fn parse(text: &[u8]) -> Result<Patch, Vec<Refusal>> {
     let Parser {
         patch, refusals, ..
     } = parser;
+    if (!refusals.is_empty() || patch.files.is_empty()) && diagnose::is_escaped(text) {
+        let Diagnosis { code, help } = diagnose::escaped();
+        let message = "the patch has `\\n` where its lines should end";
+        return Err(vec![*Refusal::new(code, message).help(help)]);
+    }
     if !refusals.is_empty() {
-        return Err(refusals);
+        return Err(bounded(refusals));
+    }
+    if patch.files.is_empty() && diagnose::is_indented(text) {
+        let message = "the patch is indented, so none of its lines is where it must be";
+        return Err(vec![
+            *Refusal::new(RefusalCode::Indented, message)
+                .help("begin each line of the patch in the first column"),
+        ]);
     }
     if patch.files.is_empty() {
         return Err(vec![

@@ -4,8 +4,9 @@
 use std::cell::OnceCell;
 
 use super::blob::{git_blob_hex, git_blob_sha256_hex};
-use super::nearest::{damage, nearest};
-use super::refusal::{Refusal, RefusalCode, Refused};
+use super::diagnose::{Diagnosis, diagnose};
+use super::nearest::nearest;
+use super::refusal::{NearMiss, Refusal, RefusalCode, Refused};
 use super::search::{Index, TooMuch};
 use super::section::{Hunk, HunkLine, LineKind, Match};
 
@@ -234,11 +235,12 @@ impl<'a> Original<'a> {
     }
 
     fn already(&self, place: usize) -> Refused {
-        let mut refusal = Refusal::new(
-            RefusalCode::AlreadyApplied,
-            "the new lines are in the file already",
-        )
-        .help("leave the hunk out; if the change is to be undone, swap its `-` and `+` lines");
+        let message = format!(
+            "the new lines are in the file already, at line {}",
+            place + 1
+        );
+        let mut refusal = Refusal::new(RefusalCode::AlreadyApplied, message)
+            .help("leave the hunk out; if the change is to be undone, swap its `-` and `+` lines");
         refusal.file_line = Some(place as u64 + 1);
         refusal
     }
@@ -256,7 +258,9 @@ impl<'a> Original<'a> {
             code,
             format!("{message} (they stand at line {})", list.join(", ")),
         );
-        refusal.file_line = places.first().map(|place| *place as u64 + 1);
+        let lines = places.iter().take(LISTED).map(|place| *place as u64 + 1);
+        refusal.places = lines.collect();
+        refusal.file_line = refusal.places.first().copied();
         refusal
     }
 
@@ -274,42 +278,62 @@ impl<'a> Original<'a> {
         {
             return self.already(*place);
         }
-        if let Some(anchor) = hunk.anchors.first()
-            && let Ok(places) = self.exact().find(old, LISTED + 1, |_| true)
+        if let Ok(places) = self.exact().find(old, LISTED + 1, |_| true)
             && !places.is_empty()
         {
-            let message = format!(
-                "the old lines are in the file, but not below `{}`",
-                String::from_utf8_lossy(anchor)
-            );
-            return self
-                .several(RefusalCode::ContextMissing, &message, &places)
-                .help("leave the anchor out, or write the line that stands above the change");
+            let elsewhere = |message: &str, help: &str| {
+                self.several(RefusalCode::ContextMissing, message, &places)
+                    .help(help)
+            };
+            return match hunk.anchors.first() {
+                Some(anchor) if !hunk.at_end => elsewhere(
+                    &format!(
+                        "the old lines are in the file, but not below `{}`",
+                        String::from_utf8_lossy(anchor)
+                    ),
+                    "leave the anchor out, or write the line that stands above the change",
+                ),
+                Some(_) | None => elsewhere(
+                    "the old lines are in the file, but not at its end, where the hunk puts them",
+                    "leave out what says that the file ends there: `\\ No newline at end of file` or `*** End of File`",
+                ),
+            };
         }
         let near = nearest(old, &self.lines, self.exact(), stated);
-        let hint = damage(old, near.as_ref());
+        let Diagnosis { code, help } = diagnose(hunk, near.as_ref(), self.exact());
         let Some(near) = near else {
-            return Refusal::new(
-                RefusalCode::ContextMissing,
-                "none of the old lines are in the file",
-            )
-            .help(hint.unwrap_or("read the file again, and check that it is the right one"));
+            return Refusal::new(code, "none of the old lines are in the file").help(help);
         };
-        let message = format!(
-            "the old lines are not in the file; {} of {} stand at line {}, and line {} differs",
-            near.equal,
-            old.len(),
-            near.start + 1,
-            near.line + 1,
-        );
-        let mut refusal = Refusal::new(RefusalCode::ContextMissing, message)
-            .help(hint.unwrap_or("read the file again and write the hunk against what it has now"));
+        let (equal, of) = (near.equal, old.len());
+        let miss = NearMiss {
+            line: near.start as u64 + 1,
+            distance: stated.map(|stated| distance(near.start, stated)),
+            equal,
+            of,
+        };
+        let fits = match equal {
+            0 => "none of the old lines are in the file as they are written".to_owned(),
+            _ => format!(
+                "the old lines are not in the file; closest is line {}{}, where {equal} of {of} are the same",
+                miss.line,
+                miss.away(),
+            ),
+        };
+        let message = format!("{fits}; line {} is the first that differs", near.line + 1);
+        let mut refusal = Refusal::new(code, message).help(help);
         refusal.file_line = Some(near.line as u64 + 1);
         refusal.patch_line = Some(line_of_old(hunk, near.first));
+        refusal.nearest = Some(miss);
         refusal.expected = near.expected;
         refusal.found = near.found;
         refusal
     }
+}
+
+/// Lines from one place to another; negative is up.
+fn distance(place: usize, stated: usize) -> i64 {
+    let number = |line: usize| i64::try_from(line).unwrap_or(i64::MAX);
+    number(place).saturating_sub(number(stated))
 }
 
 /// Where the hunk says it starts, 0-based: without old lines it names the line above.

@@ -251,7 +251,8 @@ pub(crate) fn parents_but(
             RefusalCode::NotAFile,
             format!("`{parent}` above it is {what}"),
         )
-        .file(path));
+        .file(path)
+        .help("choose a path below a directory, or one that is not there yet"));
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::apply::{Before, Entry, FileChange, Placed, Tree};
 use super::header::is_swapped;
+use super::nearest::clipped;
 use super::place::{Original, stated, with_line_ends};
 use super::refusal::{Refusal, RefusalCode, Refused};
 use super::section::{FilePatch, Form, Hunk, LineKind, Match};
@@ -161,10 +162,15 @@ pub(crate) fn rewrite<'t>(
                 number: *number,
             }),
             Err(mut refusal) => {
-                if refusal.code == RefusalCode::AlreadyApplied && is_swapped(section) {
+                // `b/` before `a/`, or the hash of the file as it should have been before.
+                let reversed = is_swapped(section) || original.is_blob(section.old_blob.as_deref());
+                if refusal.code == RefusalCode::AlreadyApplied && reversed {
                     refusal.code = RefusalCode::Reversed;
                     "the patch is the wrong way round: the file has the new lines"
                         .clone_into(&mut refusal.message);
+                    let help =
+                        "swap the `-` and `+` lines, or make the patch in the other direction";
+                    refusal.help = Some(help.to_owned());
                 }
                 let line = refusal.patch_line.unwrap_or(hunk.line);
                 refusals.push(*refusal.at(line).hunk(*number).file(path));
@@ -331,22 +337,19 @@ pub(crate) fn delete(
     if let Some(at) = (0..longer).find(|at| !same(*at)).filter(|_| !by_hash) {
         let mut refusal = Refusal::new(
             RefusalCode::DeleteDiffers,
-            "the file to delete is not what the patch says",
+            format!(
+                "the file to delete is not what the patch says from line {} on",
+                at + 1
+            ),
         )
         .file(path)
         .help("read the file again; if it is to go as it is, write all of its lines with `-`");
         refusal.file_line = Some(at as u64 + 1);
-        refusal.expected = expected
-            .get(at)
-            .map(|line| line.to_vec())
-            .into_iter()
-            .collect();
-        refusal.found = original
-            .lines
-            .get(at)
-            .map(|line| line.to_vec())
-            .into_iter()
-            .collect();
+        let (wanted, there) = (expected.get(at), original.lines.get(at));
+        let (wanted_part, there_part) =
+            clipped(wanted.copied().unwrap_or_default(), there.copied());
+        refusal.expected.extend(wanted.map(|_| wanted_part));
+        refusal.found.extend(there_part);
         return Err(vec![*refusal]);
     }
     let placed = |(at, hunk): (usize, &Hunk)| Placed {

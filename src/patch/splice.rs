@@ -131,7 +131,9 @@ pub(crate) fn splice(original: &Original<'_>, edits: &[Edit<'_>]) -> Vec<u8> {
         }
     }
     file[at..].iter().for_each(|line| push(line));
-    if unfinished && at == file.len() {
+    // A blank line without its end would be no line.
+    let blank = [end, end].concat();
+    if unfinished && at == file.len() && !out.ends_with(&blank) && out != end {
         out.truncate(out.len() - end.len());
     }
     out

@@ -9,9 +9,6 @@ use crate::patch::{self, Applied, Match, Patch, Refusal};
 use crate::preflight::MAX_FILE;
 use crate::request::{Content, Digest, GuestPath, PatchMatch, PatchStep, Pointer};
 
-/// How many of the lines expected and found are shown.
-const LINES: usize = 10;
-
 pub(super) fn plan(
     planner: &mut Planner<'_>,
     step: &PatchStep,
@@ -63,7 +60,8 @@ pub(super) fn plan(
     let unknown = unknown_file(planner, &patch, &place, draft);
     let applied = match (&unknown, draft.is_refused()) {
         (None, false) => patch::apply(&patch, policy(*matching), &planner.tree)
-            .map_err(|refusals| {
+            .map_err(|mut refusals| {
+                patch::suggest_names(&mut refusals, &planner.tree.files());
                 for refusal in &refusals {
                     draft.tree(problem(refusal, file, &place));
                 }
@@ -265,17 +263,9 @@ fn problem(refusal: &Refusal, file: Option<&str>, place: &Pointer) -> Problem {
     if let Some(help) = &refusal.help {
         problem = problem.help(help);
     }
-    for (what, lines) in [
-        ("expected", &refusal.expected),
-        ("found   ", &refusal.found),
-    ] {
-        for line in lines.iter().take(LINES) {
-            let line = line.strip_suffix(b"\n").unwrap_or(line);
-            problem = problem.note(format!("{what} | {}", text::escape(line)));
-        }
-        if lines.len() > LINES {
-            problem = problem.note(format!("{what} | … {} more", lines.len() - LINES));
-        }
+    for line in refusal.comparison() {
+        problem = problem.note(line);
     }
+    problem.refusal = Some(Box::new(refusal.clone()));
     problem
 }

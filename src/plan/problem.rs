@@ -1,7 +1,7 @@
 //! Why a request cannot work here. All reasons at once, in the order of the document.
 
 use super::text::escape;
-use crate::patch::RefusalCode;
+use crate::patch::{Refusal, RefusalCode};
 use crate::request::Pointer;
 use std::fmt;
 
@@ -18,6 +18,8 @@ pub struct Problem {
     pub help: Option<String>,
     /// More to know: the lines expected and found, the other places.
     pub notes: Vec<String>,
+    /// What the patch engine said, where it is its reason.
+    pub refusal: Option<Box<Refusal>>,
 }
 
 impl Problem {
@@ -28,6 +30,7 @@ impl Problem {
             message: escape(message.into()),
             help: None,
             notes: Vec::new(),
+            refusal: None,
         }
     }
 

@@ -170,6 +170,15 @@ impl<'a> SymbolicTree<'a> {
             .collect()
     }
 
+    /// Every file, sorted.
+    pub(crate) fn files(&self) -> Vec<Vec<u8>> {
+        let all = self.below(&GuestPath::root());
+        let files = all
+            .into_iter()
+            .filter(|(_, node)| matches!(node, Node::File(_)));
+        files.map(|(path, _)| path).collect()
+    }
+
     /// What stands in the way of writing a file.
     pub(crate) fn obstacle(&self, path: &GuestPath) -> Option<Obstacle> {
         self.obstacle_above(path).or_else(|| {

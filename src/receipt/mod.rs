@@ -13,8 +13,8 @@ pub use compare::{Difference, compare};
 pub use kept::{FindError, Kept, ReadError, find, kept, read_receipt};
 pub use model::{
     AttemptReport, ChangeReport, EnvironmentReport, ExecReport, ExpectFailure, FileReport,
-    HunkReport, KeptReport, LeftOutReport, Outcome, OutputReport, PathVersion, Receipt,
-    RefusalReport, RequestReport, SeedReport, StepOutcome, StepReport, Text,
+    HunkReport, KeptReport, LeftOutReport, NearestReport, Outcome, OutputReport, PatchReason,
+    PathVersion, Receipt, RefusalReport, RequestReport, SeedReport, StepOutcome, StepReport, Text,
 };
 pub use runs::{RunOutcome, RunReport, Runs};
 

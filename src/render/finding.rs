@@ -1,6 +1,7 @@
 //! One thing that is wrong with a request, drawn with carets or as data. Finding it was somebody else's work.
 
 use crate::plan::Problem;
+use crate::receipt::PatchReason;
 use crate::request::{Document, Location, ParseError, ParseErrors, Pointer, ReferenceError, Span};
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
@@ -24,6 +25,8 @@ pub struct Finding {
     pub help: Option<String>,
     /// More to know, a line each.
     pub notes: Vec<String>,
+    /// What the patch engine said, as data.
+    pub patch: Option<Box<PatchReason>>,
 }
 
 /// Whether the terminal takes colour.
@@ -51,6 +54,7 @@ impl From<&ParseError> for Finding {
             valid_here: error.valid_here.clone(),
             help: error.help.clone(),
             notes: Vec::new(),
+            patch: None,
         }
     }
 }
@@ -77,6 +81,7 @@ impl From<&Problem> for Finding {
             pointer: problem.pointer.clone(),
             help: problem.help.clone(),
             notes: problem.notes.clone(),
+            patch: (problem.refusal.as_deref()).map(|refusal| Box::new(refusal.into())),
             ..Self::default()
         }
     }
@@ -108,7 +113,8 @@ pub fn findings(document: &Document, findings: &[Finding], style: Style) -> Stri
     out
 }
 
-/// The findings as data: a list of `{ code, message, file, line, column, pointer, help, notes }`.
+/// The findings as data: a list of `{ code, message, file, line, column, pointer, help, notes }`,
+/// and `patch` where the patch engine refused.
 pub fn findings_json(document: &Document, findings: &[Finding]) -> serde_json::Value {
     findings
         .iter()
@@ -151,7 +157,7 @@ impl Finding {
     /// The same as data.
     pub fn json(&self, document: &Document) -> serde_json::Value {
         let location = self.location(document);
-        serde_json::json!({
+        let mut finding = serde_json::json!({
             "code": self.code,
             "message": self.message,
             "file": document.name,
@@ -160,7 +166,11 @@ impl Finding {
             "pointer": self.pointer,
             "help": self.full_help(),
             "notes": self.notes,
-        })
+        });
+        if let Some(patch) = &self.patch {
+            finding["patch"] = serde_json::to_value(patch).expect("plain data");
+        }
+        finding
     }
 
     /// Label, list and help in one text, for readers who see no carets.

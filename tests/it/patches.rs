@@ -176,6 +176,11 @@ fn through_binary(case: &Case) -> Result<(), String> {
     let take = "[[step]]\nalways = true\nexport = \".\"\nto = \"out\"\n";
     world.write("apply.pyro.toml", format!("{head}{wait}{step}{take}"));
     let ran = world.pyro(["apply", "apply.pyro.toml"]);
+    // What the plan says as data is what the receipt will keep.
+    let reasons: Vec<serde_json::Value> = said["findings"]
+        .as_array()
+        .map(|all| all.iter().map(|one| one["patch"].clone()).collect())
+        .unwrap_or_default();
     let parses = patch::parse(&case.patch).is_ok();
     match &expected {
         Ok(_) if ran.code != Some(0) => return Err(format!("apply: {}", ran.text())),
@@ -187,6 +192,10 @@ fn through_binary(case: &Case) -> Result<(), String> {
             let code = receipt["steps"][1]["refusal"]["code"].as_str();
             if ran.code != Some(4) || code != Some(refusals[0].code.as_str()) {
                 return Err(format!("apply: {code:?}\n{}", ran.text()));
+            }
+            let kept = &receipt["steps"][1]["refusal"]["reasons"];
+            if *kept != serde_json::Value::from(reasons.clone()) {
+                return Err(format!("plan and receipt differ: {reasons:#?} {kept:#?}"));
             }
         }
     }

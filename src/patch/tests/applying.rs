@@ -70,7 +70,7 @@ fn line_ends_of_the_file_are_kept() {
     let text = "--- a/f\n+++ b/f\n@@ -2 +2 @@\n-b\r\n\\ No newline at end of file\n+b\r\n";
     assert_eq!(patched(&open, text.as_bytes()), tree(&[("f", "a\nb\r\n")]));
     let mixed = tree(&[("f", &crlf(TEN).replacen("\r\n", "\n", 1))]);
-    assert_eq!(codes(&mixed, FIVE), [RefusalCode::ContextMissing]);
+    assert_eq!(codes(&mixed, FIVE), [RefusalCode::BlanksDiffer]);
 }
 
 #[test]
@@ -83,6 +83,9 @@ fn a_lost_marker_keeps_the_end_of_the_file() {
         patched(&files, text.as_bytes()),
         tree(&[("f", "a\nb\nc\nd")])
     );
+    // A blank last line is a line only with its end.
+    let text = "--- a/f\n+++ b/f\n@@ -1,3 +1,3 @@\n a\n b\n-c\n+\n";
+    assert_eq!(patched(&files, text.as_bytes()), tree(&[("f", "a\nb\n\n")]));
     let stale = "--- a/f\n+++ b/f\n@@ -1,2 +1,2 @@\n a\n-b\n+B\n\\ No newline at end of file\n";
     assert_eq!(codes(&files, stale), [RefusalCode::ContextMissing]);
 }
@@ -95,7 +98,7 @@ fn context_may_lose_blanks_and_keeps_those_of_the_file() {
         tree(&[("f", "four  \nFIVE\nsix\t\n")])
     );
     let removed = tree(&[("f", "four\nfive \nsix\n")]);
-    assert_eq!(codes(&removed, FIVE), [RefusalCode::ContextMissing]);
+    assert_eq!(codes(&removed, FIVE), [RefusalCode::BlanksDiffer]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod applying;
 mod binary;
 mod making;
 mod refusing;
+mod teaching;
 mod trees;
 
 use std::collections::BTreeMap;

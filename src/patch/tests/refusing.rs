@@ -36,7 +36,7 @@ fn all_hunks_of_all_files_are_judged() {
         told,
         [
             (RefusalCode::ContextMissing, Some(1), Some(4), Some(4)),
-            (RefusalCode::ContextMissing, Some(1), Some(11), Some(1)),
+            (RefusalCode::RemovedDiffers, Some(1), Some(11), Some(1)),
             (RefusalCode::TargetMissing, None, Some(18), None),
         ]
     );
