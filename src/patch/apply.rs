@@ -5,8 +5,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::mail::Mail;
-use super::refusal::{Refusal, bounded};
+use super::refusal::{Refusal, RefusalCode, bounded};
 use super::section::{Match, Patch};
+
+/// Bytes that all mails of a series may read and write.
+const MAX_REWRITTEN: u64 = if cfg!(test) { 64 << 20 } else { 8 << 30 };
 
 /// What is at a path before the patch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,6 +148,7 @@ pub fn apply(patch: &Patch, policy: Match, tree: &dyn Tree) -> Result<Applied, V
         written: Files::new(),
     };
     let mut changes: BTreeMap<Vec<u8>, FileChange> = BTreeMap::new();
+    let mut rewritten = 0_u64;
     let mut files = patch.files.as_slice();
     while let Some(first) = files.first() {
         let (mail, rest) = files.split_at(
@@ -156,6 +160,20 @@ pub fn apply(patch: &Patch, policy: Match, tree: &dyn Tree) -> Result<Applied, V
         files = rest;
         let judged = Mail::default().judge(mail, policy, &series);
         for change in judged.map_err(bounded)? {
+            // A series may change a large file over and over.
+            let sizes = [
+                change.before.map_or(0, |before| before.size),
+                change
+                    .after
+                    .as_ref()
+                    .map_or(0, |(bytes, _)| bytes.len() as u64),
+            ];
+            rewritten += sizes.iter().sum::<u64>();
+            if rewritten > MAX_REWRITTEN {
+                let message = "the series reads and writes more than 8 GiB";
+                let refusal = Refusal::new(RefusalCode::TooLarge, message).at(first.line);
+                return Err(vec![*refusal.help("split the series")]);
+            }
             series
                 .written
                 .insert(change.path.clone(), change.after.clone());

@@ -1,6 +1,6 @@
 //! Reads what stands above the hunks of a section: names, modes, renames, the `index` line.
 
-use super::name::{Name, unquote};
+use super::name::{Name, PATH_MAX, unquote};
 use super::parse::{Open, Reader};
 use super::refusal::{Refusal, RefusalCode, Refused};
 use super::section::{FilePatch, Form, Operation};
@@ -335,6 +335,10 @@ fn same_names(text: &[u8]) -> Option<(Name, Name)> {
         let same = old == new || (rest(&old).is_some() && rest(&old) == rest(&new));
         same.then_some((old, new))
     };
+    // Two names in quotes, each byte of them an escape, and their prefixes.
+    if text.len() > 10 * PATH_MAX {
+        return None;
+    }
     if text.starts_with(b"\"") {
         let (old, rest) = unquote(text)?;
         let rest = rest.strip_prefix(b" ")?;
@@ -345,9 +349,21 @@ fn same_names(text: &[u8]) -> Option<(Name, Name)> {
         };
         return pair(&old, &new);
     }
-    // The halves are equally long, or nearly so when their prefixes are not: `old/x new-one/x`.
+    // The halves are equally long, or nearly so when their prefixes are not: `old/x new-one/x`. Lengths are compared
+    // first, so that a line of nothing but blanks costs no more than it is long.
+    let first = text.iter().position(|&byte| byte == b'/');
+    let mut next = vec![None; text.len() + 1];
+    for (at, &byte) in text.iter().enumerate().rev() {
+        next[at] = if byte == b'/' { Some(at) } else { next[at + 1] };
+    }
+    let rest = |from: usize| next[from].map(|slash: usize| text.len() - slash - 1);
     let mut splits = (0..text.len())
         .filter(|&at| text[at] == b' ')
+        .filter(|&at| {
+            let left = first.and_then(|slash| at.checked_sub(slash + 1));
+            let quoted = text.get(at + 1) == Some(&b'"') && text.ends_with(b"\"");
+            quoted || at == text.len() - at - 1 || (left.is_some() && left == rest(at + 1))
+        })
         .filter_map(|at| {
             let right = &text[at + 1..];
             let right = if right.starts_with(b"\"") {

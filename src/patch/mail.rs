@@ -9,6 +9,9 @@ use super::resolve::{Target, parents_but, resolve};
 use super::rewrite::{Rewrite, create, delete, regular, rewrite};
 use super::section::{FilePatch, Match, Operation};
 
+/// The most bytes that one mail may make.
+const MAX_MADE: usize = if cfg!(test) { 1 << 20 } else { 1 << 30 };
+
 /// What the sections want, file by file.
 #[derive(Default)]
 pub(crate) struct Mail<'p> {
@@ -19,6 +22,8 @@ pub(crate) struct Mail<'p> {
     /// Paths that something is written to, and paths that something is taken from.
     made: BTreeSet<Vec<u8>>,
     gone: BTreeSet<Vec<u8>>,
+    /// Bytes of results so far: a few lines can ask for many copies of a large file.
+    made_bytes: usize,
     refusals: Vec<Refusal>,
 }
 
@@ -35,17 +40,28 @@ impl<'p> Mail<'p> {
                 Err(refusal) => self.refusals.push(*refusal),
             }
         }
-        let mut changes = Vec::new();
+        let mut changes: Vec<FileChange> = Vec::new();
         for (path, sections) in std::mem::take(&mut self.changed) {
             match rewrite(&path, &sections, policy, tree) {
-                Ok(done) if done.changes() => changes.push(done.into_change(path)),
+                Ok(done) if done.changes() => {
+                    self.made_bytes = self.made_bytes.saturating_add(done.content().len());
+                    changes.push(done.into_change(path));
+                }
                 Ok(_) => self.refusals.push(*unchanged(&path, sections[0])),
                 Err(refusals) => self.refusals.extend(refusals),
             }
         }
         for (file, target) in std::mem::take(&mut self.others) {
+            if self.made_bytes > MAX_MADE {
+                break;
+            }
             match self.other(file, target, policy, tree) {
-                Ok(made) => changes.extend(made),
+                Ok(made) => {
+                    let after = made.iter().filter_map(|change| change.after.as_ref());
+                    let bytes: usize = after.map(|(bytes, _)| bytes.len()).sum();
+                    self.made_bytes = self.made_bytes.saturating_add(bytes);
+                    changes.extend(made);
+                }
                 Err(refusals) => self
                     .refusals
                     .extend(refusals.into_iter().map(|mut refusal| {
@@ -53,6 +69,11 @@ impl<'p> Mail<'p> {
                         refusal
                     })),
             }
+        }
+        if self.made_bytes > MAX_MADE {
+            let message = "the files that the patch makes have more than 1 GiB together";
+            let refusal = Refusal::new(RefusalCode::TooLarge, message).help("split the patch");
+            self.refusals.push(*refusal);
         }
         for path in self
             .made
@@ -194,12 +215,9 @@ fn partly(refusals: &mut [Refusal], files: &[FilePatch]) {
     let there = |refusal: &Refusal| refusal.code == RefusalCode::AlreadyApplied;
     let sections = refusals.iter().filter(|refusal| refusal.hunk.is_none());
     // A refusal without a hunk is one of a whole section, all of whose hunks it stands for.
-    let of_section = |refusal: &Refusal| {
-        let file = files
-            .iter()
-            .find(|file| Some(file.line) == refusal.patch_line);
-        file.map_or(1, |file| file.hunks.len().max(1))
-    };
+    let hunks_of = |file: &FilePatch| (Some(file.line), file.hunks.len().max(1));
+    let by_line: BTreeMap<_, _> = files.iter().map(hunks_of).collect();
+    let of_section = |refusal: &Refusal| by_line.get(&refusal.patch_line).copied().unwrap_or(1);
     let hunks = refusals
         .iter()
         .filter(|refusal| refusal.hunk.is_some())

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The longest path, and the longest part of one, that Linux takes.
-const PATH_MAX: usize = 4096;
+pub(crate) const PATH_MAX: usize = 4096;
 const NAME_MAX: usize = 255;
 const WORKSPACE: &[u8] = b"/workspace/";
 

@@ -9,17 +9,20 @@ use super::header;
 use super::refusal::{Refusal, RefusalCode, Refused, bounded};
 use super::section::{FilePatch, Form, LineKind, Operation, Patch};
 
-/// The largest patch text, and the largest number of sections and hunks in it.
-const MAX_TEXT: usize = 256 << 20;
+/// The largest patch text, and the most lines, sections and hunks in it. What they take in memory is some 64 times
+/// as much for the shortest lines.
+const MAX_TEXT: usize = 128 << 20;
+const MAX_LINES: usize = 8_000_000;
+const MAX_FILES: usize = 100_000;
 const MAX_HUNKS: usize = 2_000_000;
 
 /// Reads a patch text; prose and Markdown fences around its sections are skipped.
 pub fn parse(text: &[u8]) -> Result<Patch, Vec<Refusal>> {
     if text.len() > MAX_TEXT {
-        return Err(vec![*Refusal::new(
-            RefusalCode::TooLarge,
-            "the patch is larger than 256 MiB",
-        )]);
+        return too_large("the patch is larger than 128 MiB");
+    }
+    if memchr::memchr_iter(b'\n', text).count() > MAX_LINES {
+        return too_large("the patch has more than 8 000 000 lines");
     }
     let mut parser = Parser {
         reader: Reader {
@@ -59,6 +62,11 @@ pub fn parse(text: &[u8]) -> Result<Patch, Vec<Refusal>> {
         ]);
     }
     Ok(patch)
+}
+
+fn too_large(message: &str) -> Result<Patch, Vec<Refusal>> {
+    let refusal = Refusal::new(RefusalCode::TooLarge, message);
+    Err(vec![*refusal.help("split the patch")])
 }
 
 /// The lines of the text, each with its line end, and the one to read next.
@@ -237,7 +245,7 @@ impl Parser<'_> {
                 if self.bytes <= MAX_TEXT {
                     return;
                 }
-                let message = "the binary patches hold more than 256 MiB";
+                let message = "the binary patches hold more than 128 MiB";
                 Refusal::new(RefusalCode::TooLarge, message).at(number)
             }
             (Some(_), Err(refusal)) => refusal,
@@ -287,7 +295,8 @@ impl Parser<'_> {
                     RefusalCode::TooLarge,
                     "the patch has more than 2 000 000 hunks",
                 )
-                .at(number),
+                .at(number)
+                .help("split the patch"),
             );
             self.reader.at = self.reader.lines.len();
             return;
@@ -356,6 +365,12 @@ impl Parser<'_> {
             let mut refusal = refusal.at(file.line);
             refusal.file = header::label(&file);
             self.refusals.push(*refusal);
+        }
+        if self.patch.files.len() == MAX_FILES {
+            let message = "the patch has more than 100 000 sections";
+            let refusal = Refusal::new(RefusalCode::TooLarge, message).at(file.line);
+            self.refusals.push(*refusal.help("split the patch"));
+            self.reader.at = self.reader.lines.len();
         }
         self.patch.files.push(file);
     }

@@ -55,6 +55,14 @@ impl<'a> Original<'a> {
         hash.as_bytes().starts_with(hex)
     }
 
+    /// Comparisons that searching has cost so far.
+    #[cfg(test)]
+    pub(crate) fn work(&self) -> u64 {
+        let indexes = [&self.exact, &self.loose, &self.trimmed];
+        let built = indexes.into_iter().filter_map(OnceCell::get);
+        built.map(Index::spent).sum()
+    }
+
     /// The whole file.
     pub(crate) fn bytes(&self) -> &'a [u8] {
         self.bytes
@@ -85,7 +93,8 @@ impl<'a> Original<'a> {
     ) -> Result<usize, Refused> {
         let old: Vec<&[u8]> = hunk.old_lines().collect();
         let stated = stated(hunk, old.len());
-        let fits = |start: usize| self.end_agrees(hunk, start + old.len());
+        let at_end = at_end(hunk);
+        let fits = |start: usize| self.end_agrees(at_end, start + old.len());
         let at_stated = stated.filter(|&start| {
             let end = start.checked_add(old.len());
             end.and_then(|end| self.lines.get(start..end))
@@ -104,10 +113,11 @@ impl<'a> Original<'a> {
                 return self.doubled(hunk, start, old.len()).map_or(Ok(start), Err);
             }
         }
+        let from = self.below_anchors(hunk);
         let mut places = self
             .exact()
             .find(&old, LISTED + 1, |start| {
-                fits(start) && self.anchored(hunk, start)
+                fits(start) && from.is_some_and(|from| from <= start)
             })
             .map_err(too_much)?;
         if places.is_empty() && policy == Match::Unique {
@@ -162,27 +172,21 @@ impl<'a> Original<'a> {
     }
 
     /// A new last line without a line end can only be the last line of the file.
-    fn end_agrees(&self, hunk: &Hunk, end: usize) -> bool {
-        let unfinished = hunk
-            .new_lines()
-            .last()
-            .is_some_and(|line| !line.ends_with(b"\n"));
-        !(unfinished || hunk.at_end) || end == self.lines.len()
+    fn end_agrees(&self, at_end: bool, end: usize) -> bool {
+        !at_end || end == self.lines.len()
     }
 
-    /// The anchors stand above the place (or on it), in their order.
-    fn anchored(&self, hunk: &Hunk, start: usize) -> bool {
+    /// The first line where a hunk may start whose anchors stand above it (or on it), in their order.
+    fn below_anchors(&self, hunk: &Hunk) -> Option<usize> {
         let trimmed = || Index::new(self.lines.iter().map(|line| line.trim_ascii()));
-        let mut from = 0;
-        hunk.anchors.iter().all(|anchor| {
-            let places = self
-                .trimmed
-                .get_or_init(trimmed)
-                .places(anchor.trim_ascii());
-            let next = places.get(places.partition_point(|&at| at < from));
-            from = next.map_or(from, |at| at + 1);
-            next.is_some_and(|&at| at <= start)
-        })
+        let (mut from, mut last) = (0, 0);
+        for anchor in &hunk.anchors {
+            let index = self.trimmed.get_or_init(trimmed);
+            let places = index.places(anchor.trim_ascii());
+            last = *places.get(places.partition_point(|&at| at < from))?;
+            from = last + 1;
+        }
+        Some(last)
     }
 
     /// Places where only blanks at the end of context lines differ, or the last line end of the file.
@@ -199,14 +203,15 @@ impl<'a> Original<'a> {
                 && file.ends_with(b"\r\n") == text.ends_with(b"\r\n");
             *file == text || blanks || (open && *file == chomp(text))
         };
+        let (at_end, from) = (at_end(hunk), self.below_anchors(hunk));
         let loose: Vec<&[u8]> = old.iter().map(|line| loosened(line)).collect();
         self.loose().find(&loose, LISTED + 1, |start| {
             let lines = hunk
                 .lines
                 .iter()
                 .filter(|line| line.kind != LineKind::Added);
-            self.end_agrees(hunk, start + old.len())
-                && self.anchored(hunk, start)
+            self.end_agrees(at_end, start + old.len())
+                && from.is_some_and(|from| from <= start)
                 && lines.zip(start..).all(|(line, at)| same(at, line))
         })
     }
@@ -334,6 +339,12 @@ impl<'a> Original<'a> {
 fn distance(place: usize, stated: usize) -> i64 {
     let number = |line: usize| i64::try_from(line).unwrap_or(i64::MAX);
     number(place).saturating_sub(number(stated))
+}
+
+/// The hunk says that the file ends below it.
+fn at_end(hunk: &Hunk) -> bool {
+    let last = hunk.new_lines().last();
+    hunk.at_end || last.is_some_and(|line| !line.ends_with(b"\n"))
 }
 
 /// Where the hunk says it starts, 0-based: without old lines it names the line above.

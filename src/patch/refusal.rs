@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::name::PATH_MAX;
+
 /// One reason why a patch cannot be applied; teaches the writer how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -90,7 +92,8 @@ impl Refusal {
     }
 
     pub(crate) fn file(mut self: Box<Self>, file: &[u8]) -> Refused {
-        self.file = Some(file.to_vec());
+        // No path is longer; what is was made to fill a screen.
+        self.file = Some(file[..file.len().min(PATH_MAX)].to_vec());
         self
     }
 

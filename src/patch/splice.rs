@@ -47,7 +47,7 @@ impl Edit<'_> {
 
 /// Sorts the edits by place; refuses each that changes what another one changes or shows as unchanged.
 pub(crate) fn order(edits: &mut [Edit<'_>]) -> Vec<Refused> {
-    edits.sort_by_key(|edit| (edit.start, edit.changed()));
+    edits.sort_by_cached_key(|edit| (edit.start, edit.changed()));
     let mut refusals = Vec::new();
     // The edit that reaches furthest down so far, with all it covers and with what it changes.
     let mut reach: Option<(usize, usize, usize)> = None;

@@ -10,6 +10,10 @@ mod diff;
 mod exec;
 mod files;
 mod making;
+mod patch;
+#[path = "../it/patch_cases.rs"]
+#[expect(dead_code, reason = "the tests look at more of a case")]
+mod patch_cases;
 mod plan;
 mod race;
 mod run;
@@ -43,10 +47,11 @@ fn main() -> ExitCode {
         .collect();
     let quick = std::env::var_os("PYRO_BENCH").is_some_and(|value| value == "quick");
     let size = if quick { Size::Quick } else { Size::Full };
-    let benches: [(&str, Bench); 7] = [
+    let benches: [(&str, Bench); 8] = [
         ("run", run::run),
         ("exec", exec::exec),
         ("plan", plan::plan),
+        ("patch", patch::patch),
         ("diff", diff::diff),
         ("create", create::create),
         ("making", making::making),

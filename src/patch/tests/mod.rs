@@ -2,7 +2,9 @@
 
 mod applying;
 mod binary;
+mod limits;
 mod making;
+mod properties;
 mod refusing;
 mod teaching;
 mod trees;
