@@ -496,6 +496,7 @@ pub struct RefusalReport {
 
 /// One reason why a patch was refused: what [`Refusal`] says, as data.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PatchReason {
     /// Kebab-case; see `specs/errors.md`.
     pub code: String,
@@ -535,6 +536,7 @@ pub struct PatchReason {
 
 /// Where a hunk that fits nowhere comes closest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NearestReport {
     /// Line of the file where the hunk would start, from 1.
     pub line: u64,
