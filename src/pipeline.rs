@@ -6,7 +6,7 @@ use crate::plan::{GoldenUse, Plan, Problems, plan_with};
 use crate::preflight::{self, Facts, Surroundings};
 use crate::request::{
     Combination, ErrorCode, ParseErrors, Pointer, ReferenceError, Request, RequestBuilder,
-    Selection, Values, resolve,
+    Selection, Values, fill_in, resolve,
 };
 use crate::saved::SavedError;
 use crate::workspace::{StateDir, StateError};
@@ -126,6 +126,21 @@ impl Request {
         let (resolved, facts) = look(self, options)?;
         let source = named(&options.source, &options.matrix);
         plan_with(&resolved, &facts, &source, options.goldens.usage()).map_err(Error::Plan)
+    }
+
+    /// The request with its variables filled in, those of the host too: a request of its own, which plans to the same.
+    /// References to what steps capture stay, and so do those to a matrix, for it still runs once for each combination.
+    ///
+    /// # Errors
+    /// Every reference that leads nowhere, every value that does not fit its place, and every text in which a value
+    /// that ends in `$` stands right before a reference that stays.
+    pub fn resolved(&self, vars: &BTreeMap<String, String>) -> Result<Self, Error> {
+        let values = Values {
+            vars: vars.clone(),
+            env: Some(preflight::variables(self)),
+            matrix: Combination::default(),
+        };
+        fill_in(self, &values).map_err(|errors| Error::References(errors.into()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The command line, declared. What it means is decided elsewhere.
 
-use crate::request::Selection;
+use crate::request::{Selection, Syntax};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -48,6 +48,8 @@ pub(super) enum Command {
     /// Show, list and compare receipts
     #[command(subcommand)]
     Receipt(ReceiptCommand),
+    /// Print a request as pyro writes it, with its variables filled in or not
+    Show(Show),
     /// Print a JSON Schema, for editors and other programs
     Schema(Schema),
     /// Try each step of making a sandbox, and say how to mend what fails
@@ -326,6 +328,23 @@ pub(super) struct Man {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Show {
+    /// The request (`.pyro.toml` or `.pyro.json`), or `-` for standard input
+    #[arg(value_name = "REQUEST")]
+    pub(super) request: PathBuf,
+    /// With its variables filled in, those of the host too: a request of its own, which plans to the same. What steps
+    /// capture and the names of a matrix stay references
+    #[arg(long)]
+    pub(super) resolved: bool,
+    /// Set a variable of the request
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = pair, requires = "resolved")]
+    pub(super) vars: Vec<(String, String)>,
+    /// The syntax
+    #[arg(long, value_name = "FORMAT", default_value = "toml")]
+    pub(super) emit: Format,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Schema {
     /// Of what
     #[arg(value_name = "OF", default_value = "request")]
@@ -371,6 +390,16 @@ fn report(text: &str) -> Result<(ReportKind, PathBuf), String> {
     match text.split_once('=') {
         Some(("junit", file)) if !file.is_empty() => Ok((ReportKind::Junit, file.into())),
         _ => Err("expected junit=FILE".to_owned()),
+    }
+}
+
+impl Format {
+    /// Of the document.
+    pub(super) fn syntax(self) -> Syntax {
+        match self {
+            Self::Toml => Syntax::Toml,
+            Self::Json => Syntax::Json,
+        }
     }
 }
 

@@ -23,6 +23,7 @@ mod run;
 mod saved;
 mod schema;
 mod several;
+mod show;
 mod table;
 mod terminal;
 
@@ -87,6 +88,7 @@ fn real_main() -> u8 {
         args::Command::Explain(args) => explain::explain(&args, &terminal).code(),
         args::Command::Completions(args) => man::completions(&args, &terminal).code(),
         args::Command::Man(args) => man::man(&args, &terminal).code(),
+        args::Command::Show(args) => show::show(&args, &cli.global, &terminal).code(),
         args::Command::Schema(args) => schema::schema(&args, &terminal).code(),
         args::Command::Doctor(args) => doctor::doctor(&args, &cli.global, &terminal).code(),
     }

@@ -1,7 +1,7 @@
 //! `pyro run`: one program in a fresh workspace. Builds a request; its output is the program's, its code too.
 
 use super::apply::{can_keep, cancel_on_signals, keep};
-use super::args::{Format, Global, Run};
+use super::args::{Global, Run};
 use super::load::{Findings, Loaded};
 use super::outcome;
 use super::terminal::Terminal;
@@ -9,7 +9,7 @@ use crate::execute::{Event, Stream};
 use crate::machine::Spare;
 use crate::receipt::{Outcome, Receipt, StepOutcome};
 use crate::render::{Finding, findings};
-use crate::request::{Document, ParseErrors, Request, Step, Syntax, emit, literal};
+use crate::request::{Document, ParseErrors, Request, Step, emit, literal};
 use crate::{Exit, Options};
 
 /// pyro itself failed, before or after the program.
@@ -36,11 +36,7 @@ pub(super) fn run(args: &Run, spare: Option<Spare>, global: &Global, terminal: &
         return PYRO_FAILED;
     }
     if let Some(format) = args.emit {
-        let syntax = match format {
-            Format::Toml => Syntax::Toml,
-            Format::Json => Syntax::Json,
-        };
-        terminal.print(&emit(&request, syntax));
+        terminal.print(&emit(&request, format.syntax()));
         return Exit::Ok.code();
     }
     let options = Options {

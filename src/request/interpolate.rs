@@ -5,7 +5,7 @@ use super::check_text;
 use super::model::{
     Action, Command, Content, Environment, Exec, Expect, Pointer, Request, Step, TextExpect,
 };
-use super::reference::{Filled, substitute};
+use super::reference::{Dangling, Filled, put_in, substitute};
 use super::scope::Scope;
 use super::shape::Kind;
 use super::suggest::did_you_mean;
@@ -80,12 +80,7 @@ pub fn resolve(request: &Request, values: &Values) -> Result<Request, Vec<Refere
         });
     }
     resolved.combination = values.matrix.clone();
-    let mut scope = Scope::of_request(&resolved);
-    if let Some(env) = &values.env {
-        for (name, value) in &mut scope.env {
-            *value = Some(env.get(name).cloned().unwrap_or(HostVariable::Unset));
-        }
-    }
+    let mut scope = scope(&resolved, values);
     let mut late = BTreeMap::new();
     visit_workspace(&mut resolved, &mut |kind, pointer, text| {
         fill(kind, pointer, text, &scope, &mut late, &mut errors);
@@ -113,6 +108,69 @@ pub fn resolve(request: &Request, values: &Values) -> Result<Request, Vec<Refere
     }
 }
 
+/// The request as it would have been written without variables: a request of its own, which resolves to the same. Its
+/// variables stay declared, with the values that they had. References to captured values and, where `values` has no
+/// combination, to the matrix stay.
+///
+/// # Errors
+/// As [`resolve`]; and every text in which a value that ends in `$` stands right before a reference that stays.
+pub fn fill_in(request: &Request, values: &Values) -> Result<Request, Vec<ReferenceError>> {
+    resolve(request, values)?;
+    let mut filled = request.clone();
+    for (name, value) in &values.vars {
+        filled.vars.insert(name.clone(), value.clone());
+    }
+    let mut scope = scope(&filled, values);
+    let mut errors = Vec::new();
+    let mut put = |scope: &Scope, kind, pointer: Pointer, text: &mut String| match put_in(
+        text, kind, scope,
+    ) {
+        Ok(new) => *text = new,
+        Err(dangling) => errors.extend(told(dangling, &pointer)),
+    };
+    visit_workspace(&mut filled, &mut |kind, pointer, text| {
+        put(&scope, kind, pointer, text);
+    });
+    for (name, regex) in &mut filled.redact {
+        let place = Pointer::default().at("redact").at(name);
+        put(&scope, Kind::Regex, place, regex);
+    }
+    for (index, step) in filled.steps.iter_mut().enumerate() {
+        scope.here = Some(index);
+        visit_step(step, &Pointer::step(index), &mut |kind, pointer, text| {
+            put(&scope, kind, pointer, text);
+        });
+    }
+    if errors.is_empty() {
+        Ok(filled)
+    } else {
+        Err(errors)
+    }
+}
+
+/// What references of a request lead to.
+fn scope(request: &Request, values: &Values) -> Scope {
+    let mut scope = Scope::of_request(request);
+    if let Some(env) = &values.env {
+        for (name, value) in &mut scope.env {
+            *value = Some(env.get(name).cloned().unwrap_or(HostVariable::Unset));
+        }
+    }
+    scope
+}
+
+/// Dangling references with the place of their text.
+fn told(dangling: Vec<Dangling>, pointer: &Pointer) -> impl Iterator<Item = ReferenceError> {
+    dangling.into_iter().map(|dangling| ReferenceError {
+        code: ErrorCode::BadReference,
+        message: dangling.message,
+        pointer: pointer.clone(),
+        label: dangling.label,
+        help: Some(dangling.help),
+        valid_here: dangling.valid,
+    })
+}
+
 /// Puts the values into one text.
 fn fill(
     kind: Kind,
@@ -134,14 +192,7 @@ fn fill(
             late.insert(pointer, template);
         }
         Ok(Filled::Unread) => {}
-        Err(dangling) => errors.extend(dangling.into_iter().map(|dangling| ReferenceError {
-            code: ErrorCode::BadReference,
-            message: dangling.message,
-            pointer: pointer.clone(),
-            label: dangling.label,
-            help: Some(dangling.help),
-            valid_here: dangling.valid,
-        })),
+        Err(dangling) => errors.extend(told(dangling, &pointer)),
     }
 }
 

@@ -48,7 +48,7 @@ pub use document::{Document, Location, MAX_DOCUMENT, Syntax};
 pub use emit::{canonical_json, emit};
 pub use error::{ErrorCode, ParseError, ParseErrors};
 pub use format::format;
-pub use interpolate::{ReferenceError, Values, resolve};
+pub use interpolate::{ReferenceError, Values, fill_in, resolve};
 pub use matrix::{Combination, MOST_COMBINATIONS};
 pub use model::{
     Action, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, Keep, List,

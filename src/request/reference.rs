@@ -58,7 +58,62 @@ pub(crate) struct Nowhere {
 /// The text with every reference replaced by its value and every `$${` by `${`.
 pub(crate) fn substitute(text: &str, kind: Kind, scope: &Scope) -> Result<Filled, Vec<Dangling>> {
     let mut pieces = Vec::new();
-    let mut unread = false;
+    for part in parts(text, kind, scope)? {
+        match part {
+            Part::Text(text) => pieces.push(Piece::Text(text)),
+            Part::Captured(piece) => pieces.push(piece),
+            Part::Unread(_) => return Ok(Filled::Unread),
+        }
+    }
+    Ok(match &mut pieces[..] {
+        [] => Filled::Text(String::new()),
+        [Piece::Text(text)] => Filled::Text(std::mem::take(text)),
+        _ => Filled::Late(Template(pieces)),
+    })
+}
+
+/// The text as a document has it, with every reference replaced whose value is known. The others stay.
+pub(crate) fn put_in(text: &str, kind: Kind, scope: &Scope) -> Result<String, Vec<Dangling>> {
+    let mut out = String::with_capacity(text.len());
+    for part in parts(text, kind, scope)? {
+        let reference = match part {
+            Part::Text(text) => {
+                out.push_str(&literal(&text));
+                continue;
+            }
+            Part::Captured(piece) => piece.to_string(),
+            Part::Unread(reference) => reference.to_owned(),
+        };
+        if out.ends_with('$') {
+            return Err(vec![Dangling {
+                range: 0..text.len(),
+                message: format!(
+                    "a value that ends in `$` stands right before `{}`, which cannot be written down",
+                    brief(&reference)
+                ),
+                label: "`$${` would be the escape".to_owned(),
+                help: "let the value not end in `$`".to_owned(),
+                valid: Vec::new(),
+            }]);
+        }
+        out.push_str(&reference);
+    }
+    Ok(out)
+}
+
+/// A part of a text. Two texts never stand side by side.
+enum Part<'a> {
+    /// Known, and what it says.
+    Text(String),
+    /// What a step will capture.
+    Captured(Piece),
+    /// A reference that leads somewhere, whose value was not read.
+    Unread(&'a str),
+}
+
+/// What a text is made of.
+fn parts<'a>(text: &'a str, kind: Kind, scope: &Scope) -> Result<Vec<Part<'a>>, Vec<Dangling>> {
+    let mut parts = Vec::new();
     let mut out = String::with_capacity(text.len());
     let mut dangling = Vec::new();
     let mut rest = text;
@@ -96,12 +151,13 @@ pub(crate) fn substitute(text: &str, kind: Kind, scope: &Scope) -> Result<Filled
         };
         match found {
             Ok(Found::Text(value)) => out.push_str(value),
-            Ok(Found::Unread) => unread = true,
+            Ok(Found::Unread) => {
+                parts.extend(known(&mut out));
+                parts.push(Part::Unread(reference));
+            }
             Ok(Found::Captured(piece)) => {
-                if !out.is_empty() {
-                    pieces.push(Piece::Text(std::mem::take(&mut out)));
-                }
-                pieces.push(piece);
+                parts.extend(known(&mut out));
+                parts.push(Part::Captured(piece));
             }
             Err(nowhere) => dangling.push(explain(reference, nowhere, scope, at..at + end)),
         }
@@ -114,16 +170,13 @@ pub(crate) fn substitute(text: &str, kind: Kind, scope: &Scope) -> Result<Filled
     if !dangling.is_empty() {
         return Err(dangling);
     }
-    if unread {
-        return Ok(Filled::Unread);
-    }
-    if pieces.is_empty() {
-        return Ok(Filled::Text(out));
-    }
-    if !out.is_empty() {
-        pieces.push(Piece::Text(out));
-    }
-    Ok(Filled::Late(Template(pieces)))
+    parts.extend(known(&mut out));
+    Ok(parts)
+}
+
+/// What was gathered, if anything was.
+fn known(text: &mut String) -> Option<Part<'static>> {
+    (!text.is_empty()).then(|| Part::Text(std::mem::take(text)))
 }
 
 /// The text that means `text` itself where references count: `${vars.A}` becomes `$${vars.A}`.
@@ -194,7 +247,7 @@ impl HostVariable {
 
 #[cfg(test)]
 mod tests {
-    use super::{Filled, literal, substitute};
+    use super::{Filled, literal, put_in, substitute};
     use crate::request::scope::Scope;
     use crate::request::shape::Kind;
     use proptest::prelude::*;
@@ -236,6 +289,24 @@ mod tests {
         #[test]
         fn a_literal_means_itself(text in "([$]|[{]|vars[.]|env[.]|step[.]|[}]|é){0,12}") {
             prop_assert_eq!(substituted(&literal(&text), &Scope::default()), Ok(text));
+        }
+
+        #[test]
+        fn what_is_put_in_means_the_same(
+            text in "([$]|[{]|[$][{]vars[.]a[}]|[$][{]matrix[.]m[}]|vars[.]|[}]|é){0,8}",
+            value in "([$]|[{]|vars[.]|a[}]|é){0,4}",
+        ) {
+            let mut scope = Scope::default();
+            scope.vars.insert("a".to_owned(), value);
+            scope.matrix.insert("m".to_owned(), None);
+            let Ok(written) = put_in(&text, Kind::Argument, &scope) else {
+                return Ok(());
+            };
+            scope.matrix.insert("m".to_owned(), Some("<m>".to_owned()));
+            let meant = substituted(&text, &scope);
+            // Nothing of it needs the variable any more.
+            scope.vars.clear();
+            prop_assert_eq!(substituted(&written, &scope), meant);
         }
     }
 }

@@ -10,6 +10,7 @@ mod cli_receipt;
 mod cli_reports;
 mod cli_run;
 mod cli_several;
+mod cli_show;
 mod corpus;
 mod docs;
 mod every_key;
