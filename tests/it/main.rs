@@ -34,3 +34,4 @@ mod rules;
 mod runs;
 mod saved;
 mod schema;
+mod vectors;
