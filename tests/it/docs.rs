@@ -115,6 +115,17 @@ fn surroundings(base: &Path) -> Surroundings {
         "int main(void) { return 1; }\n",
     )
     .expect("a new file");
+    let texts = [
+        (
+            "list.txt",
+            "one\ntwo\nthree\nfour\nfive\nsix\nseven\neight\nnine\nten\n",
+        ),
+        ("twice.txt", "a\nb\nc\na\nb\nc\n"),
+        ("quote.txt", "a line\nit says \"hi\"\nthe end\n"),
+    ];
+    for (name, text) in texts {
+        fs::write(base.join("project").join(name), text).expect("a new file");
+    }
     fs::write(base.join("taken.txt"), "taken\n").expect("a new file");
     let big = fs::File::create(base.join("big.bin")).expect("a new file");
     big.set_len(65 << 20).expect("a file with a hole");
@@ -185,6 +196,11 @@ fn examples_are_what_their_fences_say() {
             .iter()
             .map(|code| format!("problem={code}")),
     );
+    let all = all.chain(
+        RefusalCode::ALL
+            .iter()
+            .map(|code| format!("problem={}", code.as_str())),
+    );
     let without: Vec<_> = all.filter(|code| !seen.contains(code)).collect();
     let known = [
         "error=too-large",
@@ -194,6 +210,7 @@ fn examples_are_what_their_fences_say() {
         "problem=expose-unreadable",
         "problem=id-twice",
         "problem=delete-root",
+        "problem=patch-too-large",
     ];
     assert_eq!(without, known, "codes without an example that is tested");
 }
