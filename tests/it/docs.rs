@@ -105,6 +105,26 @@ fn the_guests_codes_are_those_of_the_wire() {
     assert_eq!(listed, frozen);
 }
 
+#[test]
+fn cases_show_the_refusals_that_they_are_named_for() {
+    let errors = read("specs/errors.md");
+    let cases = errors.lines().filter_map(|line| {
+        let (code, case) = line.strip_prefix("- `")?.split_once("`: `")?;
+        Some((code, case.strip_suffix('`')?))
+    });
+    let mut count = 0;
+    for (code, case) in cases {
+        let shown = if case.starts_with("specs/vectors/") {
+            read(&format!("{case}/expected.json")).contains(&format!("\"refusal\": \"{code}\""))
+        } else {
+            read(&format!("{case}/expected.snap")).contains(&format!("error[{code}]"))
+        };
+        assert!(shown, "{case} shows no `{code}`");
+        count += 1;
+    }
+    assert!(count > 0, "no case is named");
+}
+
 /// What `specs/errors.md` says that its examples lie beside.
 fn surroundings(base: &Path) -> Surroundings {
     for folder in ["project", "empty", "state"] {
