@@ -123,6 +123,15 @@ impl Exclude {
         None
     }
 
+    /// Whether a pattern of the request names a path, or a directory above it.
+    pub fn names(&self, path: &[u8], is_directory: bool) -> bool {
+        let path = Path::new(OsStr::from_bytes(path));
+        let matched = self
+            .patterns
+            .matched_path_or_any_parents(path, is_directory);
+        matched.is_ignore()
+    }
+
     /// Why a path is left out, with the directories above it asked first; `read` gives the `.gitignore` of one.
     pub fn why_below(
         &self,

@@ -5,19 +5,26 @@ pub(crate) mod exec;
 pub(crate) mod family;
 pub(crate) mod journal;
 mod list;
+mod mark;
 mod merge;
 mod program;
+pub(crate) mod quiet;
 mod read;
 pub(crate) mod reap;
+mod reset;
 mod scan;
 pub(crate) mod spool;
 mod stat;
+pub(crate) mod store;
 mod tar_in;
 mod tar_out;
 pub(crate) mod walk;
 mod write;
 
+use self::quiet::Quiet;
+use self::store::Which;
 use crate::serve::port::Port;
+use crate::spawn::Lookout;
 use crate::tree::{kernel, refusal};
 use pyro_protocol::frame::{STREAM_ERRORS, STREAM_INPUT, STREAM_OUTPUT};
 use pyro_protocol::message::{Failure, FailureCode, Op, Reply};
@@ -44,6 +51,14 @@ pub(crate) struct World {
     silent: Mutex<VecDeque<(u32, u32, u32)>>,
     /// The owner of new paths, where it is not the agent itself.
     owner: Option<(Uid, Gid)>,
+    /// Everything that programs can write to besides the work tree, where there is such a thing.
+    system: Option<OwnedFd>,
+    /// Who has the trees for itself.
+    pub(crate) quiet: Quiet,
+    /// Bytes that marks may take.
+    disk: u64,
+    /// The mark that knows most about the trees as they are.
+    latest: Mutex<Option<String>>,
     serial: AtomicU64,
     /// Held by the set that changes the tree.
     turn: Mutex<()>,
@@ -73,10 +88,64 @@ impl World {
             silent: Mutex::default(),
             owner: (rustix::process::geteuid().as_raw() != owner)
                 .then(|| (Uid::from_raw(owner), Gid::from_raw(owner))),
+            system: None,
+            quiet: Quiet::new(Box::new(|| Ok(Vec::new()))),
+            disk: u64::MAX,
+            latest: Mutex::default(),
             serial: AtomicU64::new(0),
             turn: Mutex::new(()),
             run_dir,
         })
+    }
+
+    /// With the rest of what programs can write to, a way to see them, and the bytes that marks may take. A reset that
+    /// an agent before this one has begun is finished.
+    ///
+    /// # Errors
+    /// Where that reset cannot be finished.
+    pub(crate) fn with(
+        mut self,
+        system: Option<OwnedFd>,
+        lookout: Lookout,
+        disk: u64,
+    ) -> std::io::Result<Self> {
+        self.system = system;
+        self.quiet = Quiet::new(lookout);
+        self.disk = disk;
+        reset::finish(&self).map_err(|failure| std::io::Error::other(failure.message))?;
+        Ok(self)
+    }
+
+    /// The top of a tree, where there is one.
+    pub(crate) fn root(&self, which: Which) -> Option<&OwnedFd> {
+        match which {
+            Which::Work => Some(&self.tree),
+            Which::System => self.system.as_ref(),
+        }
+    }
+
+    /// Who owns what the host filled the work tree with: uid and gid.
+    pub(crate) fn owners(&self) -> (u32, u32) {
+        let own = || (rustix::process::geteuid(), rustix::process::getegid());
+        let (uid, gid) = self.owner.unwrap_or_else(own);
+        (uid.as_raw(), gid.as_raw())
+    }
+
+    /// Bytes that marks may take.
+    pub(crate) fn disk_limit(&self) -> u64 {
+        self.disk
+    }
+
+    /// The mark that knows most about the trees as they are, where there is one.
+    pub(crate) fn latest(&self) -> Option<String> {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.clone()
+    }
+
+    /// From now on this mark knows most.
+    pub(crate) fn set_latest(&self, name: &str) {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        *latest = Some(name.to_owned());
     }
 
     /// Beside the tree, on the same mount, seen by no program.
@@ -181,9 +250,11 @@ pub(crate) fn has_stream(op: &Op, stream: u32) -> bool {
         | Op::TreeList(_)
         | Op::TreeScan
         | Op::TreeDiff
+        | Op::TreeCompare(_)
+        | Op::MarkRead(_)
         | Op::TarOut(_) => stream == STREAM_OUTPUT,
         Op::FilesWrite(_) | Op::TarIn(_) => stream == STREAM_INPUT,
-        Op::FileStat(_) => false,
+        Op::FileStat(_) | Op::TreeMark(_) | Op::TreeReset(_) => false,
     }
 }
 
@@ -200,12 +271,22 @@ pub(crate) fn file_op(world: &World, port: &Port, op: Op) -> Result<Reply, Failu
         )),
         Op::SpoolRead(op) => spool::read(world, port, &op),
         Op::FileRead(op) => read::file(world, port, &op),
-        Op::FilesWrite(op) => write::files(world, port, op),
+        Op::FilesWrite(op) => {
+            world.quiet.check()?;
+            write::files(world, port, op)
+        }
         Op::FileStat(op) => stat::file(world, &op),
         Op::TreeList(op) => list::tree(world, port, &op),
         Op::TreeScan => scan::tree(world, port),
-        Op::TreeDiff => diff::tree(world, port),
-        Op::TarIn(op) => tar_in::unpack(world, port, &op),
+        Op::TreeDiff => diff::baseline(world, port),
+        Op::TreeCompare(op) => diff::mark(world, port, &op),
+        Op::TreeMark(op) => mark::trees(world, port, &mut world.quiet.hush()?, &op),
+        Op::TreeReset(op) => reset::trees(world, port, &mut world.quiet.hush()?, &op),
+        Op::MarkRead(op) => mark::read(world, port, &op),
+        Op::TarIn(op) => {
+            world.quiet.check()?;
+            tar_in::unpack(world, port, &op)
+        }
         Op::TarOut(op) => tar_out::pack(world, port, &op),
     }
 }

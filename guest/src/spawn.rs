@@ -4,6 +4,9 @@ use std::ffi::CString;
 use std::fmt::Debug;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+/// Lists the sandbox's processes, from any thread.
+pub type Lookout = Box<dyn Fn() -> std::io::Result<Vec<Process>> + Send + Sync>;
+
 /// A program, ready for execve: everything is decided.
 #[derive(Debug, Clone)]
 pub struct Program {
@@ -57,6 +60,8 @@ pub struct Process {
     pub started: u64,
     /// Private memory plus its share of shared memory where the kernel tells, else the resident set; in bytes.
     pub memory: u64,
+    /// Whether all of it is stopped by a signal.
+    pub stopped: bool,
 }
 
 /// A place where programs run.
@@ -73,6 +78,9 @@ pub trait Spawner: Debug {
     /// # Errors
     /// Where `/proc` cannot be read.
     fn processes(&self) -> std::io::Result<Vec<Process>>;
+
+    /// The same as [`Spawner::processes`], for any thread.
+    fn lookout(&self) -> Lookout;
 
     /// Whether no process but init is there, as far as one look at init's children tells; false where it does not.
     /// Only meaningful while no program runs: programs are children of the agent.

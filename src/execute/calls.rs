@@ -78,7 +78,11 @@ impl Session<'_> {
     }
 
     /// Makes a call that streams JSON lines.
-    fn records<T: serde::de::DeserializeOwned>(&mut self, op: Op) -> Result<Vec<T>, StepError> {
+    pub(super) fn records<T: serde::de::DeserializeOwned>(
+        &mut self,
+        op: Op,
+    ) -> Result<Vec<T>, StepError> {
+        self.speaks(&op)?;
         let call = self.link.call(op);
         let mut data = Vec::new();
         loop {

@@ -2,12 +2,16 @@
 
 use super::session::{Session, StepError};
 use crate::patch::{self, Difference, Named, Which};
-use crate::request::Digest;
+use crate::request::{Digest, Point};
 use pyro_protocol::message::{Change, Kind, Version};
 
 impl Session<'_> {
     /// The patch of all changes, which are sorted by path.
-    pub(super) fn patch_of(&mut self, changes: &[Change]) -> Result<Vec<u8>, StepError> {
+    pub(super) fn patch_of(
+        &mut self,
+        against: &Point,
+        changes: &[Change],
+    ) -> Result<Vec<u8>, StepError> {
         let differences: Vec<Difference> = changes
             .iter()
             .map(|change| Difference {
@@ -21,13 +25,16 @@ impl Session<'_> {
         patch::whole_tree(&differences, &mut |which, difference| {
             let path = &difference.path;
             match which {
-                Which::Old => self.baseline.contents(path).map(Some).map_err(|error| {
-                    let name = String::from_utf8_lossy(path);
-                    StepError::refused(
-                        "baseline-unreadable",
-                        format!("the baseline of {name} cannot be read: {error}"),
-                    )
-                }),
+                Which::Old => match against {
+                    Point::Baseline => self.baseline.contents(path).map(Some).map_err(|error| {
+                        let name = String::from_utf8_lossy(path);
+                        StepError::refused(
+                            "baseline-unreadable",
+                            format!("the baseline of {name} cannot be read: {error}"),
+                        )
+                    }),
+                    Point::Snapshot(snapshot) => self.kept_contents(snapshot, path).map(Some),
+                },
                 Which::New => self.live_content(changes, difference),
             }
         })

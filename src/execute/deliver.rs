@@ -23,9 +23,9 @@ impl Session<'_> {
         report: &mut StepReport,
     ) -> Result<(), StepError> {
         let exclude = globs(&diff.exclude)?;
-        let mut changes = self.changes()?;
+        let mut changes = self.changes_since(&diff.against)?;
         changes.retain(|change| !excluded(&exclude, change));
-        let text = self.patch_of(&changes)?;
+        let text = self.patch_of(&diff.against, &changes)?;
         report.failures = expect::text("text", &diff.text, &text, 0);
         capture::take(step, CaptureSource::Text, &text, 0, report);
         self.goldens(step, "text", &diff.text, &text, 0, report);

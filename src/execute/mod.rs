@@ -19,6 +19,7 @@ mod expect;
 mod files;
 mod golden;
 mod output;
+mod points;
 mod redact;
 mod session;
 mod show;
@@ -351,11 +352,12 @@ impl Progress<'_> {
             Ids::Single => None,
             Ids::Range { base } => Some(base + 1),
         };
-        let diffs = self
-            .plan
-            .steps
-            .iter()
-            .any(|step| matches!(step.action, PlannedAction::Diff(_)));
+        let diffs = self.plan.steps.iter().any(|step| {
+            matches!(
+                step.action,
+                PlannedAction::Diff(_) | PlannedAction::Snapshot(_) | PlannedAction::Reset(_)
+            )
+        });
         let keep = if diffs {
             KeepContents::Yes
         } else {

@@ -98,6 +98,8 @@ pub(super) struct Session<'a> {
     cancel: &'a Cancel,
     /// Set once the current call was told to cancel.
     cancelling: Option<Instant>,
+    /// What there is besides the work tree was noted, where a step may go back to it.
+    pub(super) begun: bool,
 }
 
 impl<'a> Session<'a> {
@@ -120,11 +122,24 @@ impl<'a> Session<'a> {
             captured: Captured::new(),
             cancel,
             cancelling: None,
+            begun: false,
         }
     }
 
     /// Runs one step and fills in its report.
     pub(super) fn run(
+        &mut self,
+        step: &PlannedStep,
+        report: &mut StepReport,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), StepError> {
+        self.begin()?;
+        self.before(step)?;
+        self.act(step, report, on_event)?;
+        self.after(step, report)
+    }
+
+    fn act(
         &mut self,
         step: &PlannedStep,
         report: &mut StepReport,
@@ -139,6 +154,8 @@ impl<'a> Session<'a> {
             PlannedAction::List(list) => self.list(step, list, report),
             PlannedAction::Diff(diff) => self.diff(step, diff, report),
             PlannedAction::Export(export) => self.export(export, report),
+            PlannedAction::Snapshot(name) => self.snapshot(name, report),
+            PlannedAction::Reset(to) => self.reset(to, report),
             PlannedAction::Refused(refused) => Err(StepError::Refused(RefusalReport {
                 code: refused
                     .reasons
@@ -199,12 +216,27 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// An op of a generation that only one side knows is not sent.
+    pub(super) fn speaks(&self, op: &Op) -> Result<(), StepError> {
+        let (needed, settled) = (op.generation(), self.link.generation());
+        if needed > settled {
+            return Err(StepError::refused(
+                "unknown-op",
+                format!(
+                    "the agent speaks generation {settled} of the wire, and this step needs {needed}"
+                ),
+            ));
+        }
+        Ok(())
+    }
+
     /// Makes a call that streams nothing to us but a little data, and waits for its end.
     pub(super) fn call(
         &mut self,
         op: Op,
         input: Option<&[u8]>,
     ) -> Result<(Reply, Vec<u8>), StepError> {
+        self.speaks(&op)?;
         let call = self.link.call(op);
         if let Some(input) = input {
             self.link.input(call, input);

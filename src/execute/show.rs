@@ -57,7 +57,9 @@ pub fn summary(action: &PlannedAction) -> String {
         PlannedAction::Delete(delete) => paths(&delete.paths),
         PlannedAction::Read(read) => paths(&read.paths),
         PlannedAction::List(list) => list.path.to_string(),
-        PlannedAction::Diff(_) => "against baseline".to_owned(),
+        PlannedAction::Diff(diff) => format!("against {}", diff.against),
+        PlannedAction::Snapshot(name) => name.to_string(),
+        PlannedAction::Reset(to) => format!("to {to}"),
         PlannedAction::Refused(_) => "refused before anything is sent".to_owned(),
         PlannedAction::Export(export) => format!("{} -> {}", export.path, export.shown),
     }

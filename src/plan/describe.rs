@@ -260,6 +260,8 @@ impl Page {
             | PlannedAction::List(_)
             | PlannedAction::Diff(_)
             | PlannedAction::Export(_)
+            | PlannedAction::Snapshot(_)
+            | PlannedAction::Reset(_)
             | PlannedAction::Refused(_) => {}
         }
         if hidden > 0 {

@@ -2,8 +2,9 @@
 
 use super::draft::Draft;
 use super::planner::Planner;
-use super::{PlannedText, Problem, ProblemCode, TextCheck, golden, text};
-use crate::request::{Action, Expect, Pointer, Step, TextExpect};
+use super::{PlannedText, Problem, ProblemCode, TextCheck, golden, text, workspace};
+use crate::exclude;
+use crate::request::{Action, ChangedExpect, Expect, Pointer, Step, TextExpect};
 
 /// Programs that a regular expression may become, in bytes.
 const REGEX_SIZE: usize = 1 << 20;
@@ -147,6 +148,7 @@ pub(super) fn check(step: &Step, draft: &mut Draft) {
         duration_under,
         timed_out,
         signal,
+        changed,
         fails,
     } = &step.expect;
     let place = draft.pointer.at("expect");
@@ -159,6 +161,7 @@ pub(super) fn check(step: &Step, draft: &mut Draft) {
         ("duration_under", duration_under.is_some()),
         ("timed_out", timed_out.is_some()),
         ("signal", signal.is_some()),
+        ("changed", changed.is_some()),
     ];
     let (verb, meant): (_, &[&str]) = match &step.action {
         Action::Exec(_) => (
@@ -170,11 +173,14 @@ pub(super) fn check(step: &Step, draft: &mut Draft) {
                 "duration_under",
                 "timed_out",
                 "signal",
+                "changed",
             ],
         ),
-        Action::Write(_) => ("write", &[]),
-        Action::Patch(_) => ("patch", &[]),
-        Action::Delete(_) => ("delete", &[]),
+        Action::Write(_) => ("write", &["changed"]),
+        Action::Patch(_) => ("patch", &["changed"]),
+        Action::Delete(_) => ("delete", &["changed"]),
+        Action::Snapshot(_) => ("snapshot", &[]),
+        Action::Reset(_) => ("reset", &["changed"]),
         Action::Read(_) => ("read", &["content"]),
         Action::List(_) => ("list", &["text"]),
         Action::Diff(_) => ("diff", &["text"]),
@@ -190,6 +196,14 @@ pub(super) fn check(step: &Step, draft: &mut Draft) {
                 format!("a step that is refused (`fails`) has no `{key}`"),
                 "take out `fails`, or this",
             ));
+        }
+    }
+    if let Some(ChangedExpect::Only(patterns)) = changed {
+        for (index, pattern) in patterns.iter().enumerate() {
+            if let Some(why) = exclude::bad_pattern(pattern) {
+                let place = place.at("changed").at("only").at(index);
+                draft.input(workspace::pattern_invalid(pattern, &why, place));
+            }
         }
     }
     if *fails {

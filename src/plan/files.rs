@@ -5,7 +5,7 @@ use super::planner::Planner;
 use super::tree::{Contents, FileNode, Lead, Node, Obstacle};
 use super::{
     Certainty, PlannedAction, PlannedDelete, PlannedDiff, PlannedList, PlannedRead, PlannedWrite,
-    PlannedWriteFile, Problem, ProblemCode, expect, text, workspace,
+    PlannedWriteFile, Problem, ProblemCode, expect, points, text, workspace,
 };
 use crate::exclude;
 use crate::patch;
@@ -309,6 +309,7 @@ pub(super) fn diff(
     planner: &mut Planner<'_>,
     diff: &Diff,
     wanted: &Expect,
+    always: bool,
     draft: &mut Draft,
 ) -> PlannedAction {
     if !planner.commands.is_empty() {
@@ -320,7 +321,10 @@ pub(super) fn diff(
             draft.input(workspace::pattern_invalid(pattern, &why, place));
         }
     }
+    let place = draft.pointer.at("diff");
+    points::known(planner, &diff.against, &place, always, draft);
     PlannedAction::Diff(PlannedDiff {
+        against: diff.against.clone(),
         exclude: diff.exclude.clone(),
         text: expect::text(
             planner,

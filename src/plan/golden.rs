@@ -161,6 +161,8 @@ fn of_action(action: &PlannedAction) -> impl Iterator<Item = (&Pointer, &Planned
         | PlannedAction::Patch(_)
         | PlannedAction::Delete(_)
         | PlannedAction::Export(_)
+        | PlannedAction::Snapshot(_)
+        | PlannedAction::Reset(_)
         | PlannedAction::Refused(_) => [&[], &[]],
     };
     texts

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::patch::{Applied, FileChange};
 use crate::preflight::{Facts, FileFact};
-use crate::request::{Digest, Missing, Overwrite, PatchMatch, Request};
+use crate::request::{ChangedExpect, Digest, Missing, Overwrite, PatchMatch, Point, Request};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
@@ -75,6 +75,13 @@ fn body(plan: &Plan) -> Map<String, Value> {
                 ("always", step.always.into()),
                 ("expect_fails", step.expect_fails.into()),
             ]);
+            if let Some(changed) = &step.changed {
+                let changed = match changed {
+                    ChangedExpect::Nothing(nothing) => json!({ "none": nothing }),
+                    ChangedExpect::Only(patterns) => json!({ "only": patterns }),
+                };
+                out.insert("expect_changed".to_owned(), changed);
+            }
             out.extend(action(&step.action));
             out.extend(values(step));
             Value::Object(out)
@@ -310,10 +317,18 @@ fn action(action: &PlannedAction) -> Map<String, Value> {
             put(&mut out, "path", list.path.as_bytes());
             out
         }
-        PlannedAction::Diff(diff) => object([
-            ("exclude", diff.exclude.clone().into()),
-            ("expect_text", checks(&diff.text)),
-        ]),
+        PlannedAction::Snapshot(name) => object([("name", name.as_str().into())]),
+        PlannedAction::Reset(to) => object([("to", to.as_str().into())]),
+        PlannedAction::Diff(diff) => {
+            let mut out = object([
+                ("exclude", diff.exclude.clone().into()),
+                ("expect_text", checks(&diff.text)),
+            ]);
+            if diff.against != Point::Baseline {
+                out.insert("against".to_owned(), diff.against.as_str().into());
+            }
+            out
+        }
         PlannedAction::Export(export) => {
             let mut out = object([
                 ("to", export.shown.clone().into()),

@@ -24,6 +24,7 @@ mod model;
 mod patching;
 mod pinned;
 mod planner;
+mod points;
 mod problem;
 mod schema;
 mod summary;

@@ -3,8 +3,8 @@
 use super::{Late, PlannedCapture, PlannedGolden, PlannedGroup, PlannedRetry, Problem};
 use crate::patch;
 use crate::request::{
-    Combination, Digest, Duration, GuestPath, Missing, Overwrite, PatchMatch, Pointer, Signal,
-    Size, StepId,
+    ChangedExpect, Combination, Digest, Duration, GuestPath, Missing, Overwrite, PatchMatch, Point,
+    Pointer, Signal, Size, SnapshotName, StepId,
 };
 use pyro_protocol::Bytes;
 use pyro_protocol::boot::Limits;
@@ -193,6 +193,8 @@ pub struct PlannedStep {
     pub always: bool,
     /// The step must be refused.
     pub expect_fails: bool,
+    /// What it may change in the workspace, where that is expected.
+    pub changed: Option<ChangedExpect>,
     /// What it captures for later steps, by name.
     pub captures: Vec<PlannedCapture>,
     /// Its texts that wait for what earlier steps capture.
@@ -257,10 +259,14 @@ pub enum PlannedAction {
     Read(PlannedRead),
     /// Lists a directory.
     List(PlannedList),
-    /// Shows what changed since the baseline.
+    /// Shows what changed since the baseline, or a snapshot.
     Diff(PlannedDiff),
     /// Copies something to the host.
     Export(PlannedExport),
+    /// Keeps what the workspace is.
+    Snapshot(SnapshotName),
+    /// Puts the workspace back.
+    Reset(Point),
     /// Is refused already, as the request expects: there is nothing to send.
     Refused(PlannedRefusal),
 }
@@ -277,6 +283,8 @@ impl PlannedAction {
             Self::List(_) => "list",
             Self::Diff(_) => "diff",
             Self::Export(_) => "export",
+            Self::Snapshot(_) => "snapshot",
+            Self::Reset(_) => "reset",
             Self::Refused(refusal) => refusal.verb,
         }
     }
@@ -413,6 +421,8 @@ pub struct PlannedList {
 /// `diff`, decided.
 #[derive(Debug, Clone)]
 pub struct PlannedDiff {
+    /// What the workspace is compared with.
+    pub against: Point,
     /// Gitignore patterns of paths to leave out.
     pub exclude: Vec<String>,
     /// Checks of the patch text.

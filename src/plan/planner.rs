@@ -1,6 +1,7 @@
 //! Checks a request against the facts, step by step, and lowers each step to what will be done.
 
 use super::draft::Draft;
+use super::points::{self, Kept};
 use super::tree::SymbolicTree;
 use super::{
     Certainty, Effect, GoldenUse, HostWrite, LeftOutStep, Plan, PlannedAction, PlannedStep,
@@ -8,7 +9,7 @@ use super::{
     patching, text, values, workspace,
 };
 use crate::preflight::{Facts, FileFact};
-use crate::request::{Action, Digest, Pointer, Request, Step, StepId};
+use crate::request::{Action, Digest, Point, Pointer, Request, Step, StepId};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -90,18 +91,22 @@ pub(super) struct Planner<'a> {
     pub(super) host_writes: Vec<HostWrite>,
     /// The host paths of the exports so far: by which step, and whether it is known to be a file.
     pub(super) exported: BTreeMap<PathBuf, export::Exported>,
+    /// The states of the workspace that can be gone back to.
+    pub(super) kept: BTreeMap<Point, Kept<'a>>,
     ids: BTreeMap<&'a StepId, usize>,
 }
 
 impl<'a> Planner<'a> {
     fn new(request: &'a Request, facts: &'a Facts, goldens: GoldenUse) -> Self {
+        let tree = match workspace::listing(facts) {
+            None if request.workspace.seed.is_some() => SymbolicTree::unknown(),
+            listing => SymbolicTree::new(listing),
+        };
         Self {
             facts,
             goldens,
-            tree: match workspace::listing(facts) {
-                None if request.workspace.seed.is_some() => SymbolicTree::unknown(),
-                listing => SymbolicTree::new(listing),
-            },
+            kept: [(Point::Baseline, Kept::baseline(&tree))].into(),
+            tree,
             commands: Vec::new(),
             problems: Vec::new(),
             host_writes: Vec::new(),
@@ -137,8 +142,10 @@ impl<'a> Planner<'a> {
             Action::Delete(delete) => files::delete(self, delete, draft_ref),
             Action::Read(read) => files::read(self, read, expect, draft_ref),
             Action::List(list) => files::list(self, list, expect, draft_ref),
-            Action::Diff(diff) => files::diff(self, diff, expect, draft_ref),
+            Action::Diff(diff) => files::diff(self, diff, expect, *always, draft_ref),
             Action::Export(export) => export::plan(self, export, draft_ref),
+            Action::Snapshot(snapshot) => points::snapshot(self, snapshot, *always, draft_ref),
+            Action::Reset(reset) => points::reset(self, reset, *always, draft_ref),
         };
         expect::check(step, &mut draft);
         let captures = values::captures(step, &mut draft);
@@ -173,6 +180,7 @@ impl<'a> Planner<'a> {
             notes: draft.notes,
             always: *always,
             expect_fails: expect.fails,
+            changed: expect.changed.clone(),
             captures,
             late,
             retry,
@@ -204,10 +212,12 @@ fn effect(action: &PlannedAction) -> Effect {
         PlannedAction::Exec(_)
         | PlannedAction::Write(_)
         | PlannedAction::Patch(_)
-        | PlannedAction::Delete(_) => Effect::Workspace,
+        | PlannedAction::Delete(_)
+        | PlannedAction::Reset(_) => Effect::Workspace,
         PlannedAction::Read(_)
         | PlannedAction::List(_)
         | PlannedAction::Diff(_)
+        | PlannedAction::Snapshot(_)
         | PlannedAction::Refused(_) => Effect::Nothing,
         PlannedAction::Export(_) => Effect::Host,
     }
@@ -235,6 +245,8 @@ fn prediction(action: &PlannedAction, commands: &[usize]) -> Option<String> {
         | PlannedAction::List(_)
         | PlannedAction::Diff(_)
         | PlannedAction::Export(_)
+        | PlannedAction::Snapshot(_)
+        | PlannedAction::Reset(_)
         | PlannedAction::Refused(_) => None,
     }
 }

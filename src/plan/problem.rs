@@ -180,6 +180,12 @@ codes! {
     GoldenOutside = "golden-outside",
     /// A golden that cannot be read, or not be written where that is wanted.
     GoldenUnusable = "golden-unusable",
+    /// No earlier step makes this snapshot.
+    SnapshotMissing = "snapshot-missing",
+    /// Two steps make a snapshot of one name.
+    SnapshotTwice = "snapshot-twice",
+    /// Not all that commands may change can be kept and put back.
+    SnapshotRefused = "snapshot-refused",
     /// Expectations that cannot hold together, or not for this verb.
     ExpectConflict = "expect-conflict",
     /// A pattern or regular expression that cannot be read.

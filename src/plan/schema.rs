@@ -35,6 +35,14 @@ pub fn schema() -> Value {
             field("pointer", text(), "Its place in the request (RFC 6901)."),
             field("text", text(), "As the request has it."),
         ]),
+        "changed": {
+            "description": "What a step may change: nothing, or only what these patterns match.",
+            "type": "object",
+            "properties": {
+                "none": { "description": "Whether it changes nothing.", "type": "boolean" },
+                "only": { "description": "Gitignore patterns.", "type": "array", "items": text() },
+            },
+        },
         "retry": object("How often a step is tried.", [
             field("times", number(), "How often at most, the first time included."),
             field("every_ms", number(), "From the end of one attempt to the beginning of the next."),
@@ -430,9 +438,20 @@ fn step() -> Vec<Field> {
             "`diff`: gitignore patterns of paths to leave out.",
         ),
         maybe(
+            "against",
+            text(),
+            "`diff`: the snapshot that is compared with, where that is not the baseline.",
+        ),
+        maybe("name", text(), "`snapshot`: its name."),
+        maybe(
             "to",
             text(),
-            "`export`: the host path, as the request says it.",
+            "`export`: the host path, as the request says it. `reset`: `baseline`, or the snapshot.",
+        ),
+        maybe(
+            "expect_changed",
+            one("changed"),
+            "What the step itself may change, where the request says so.",
         ),
         maybe(
             "capture",

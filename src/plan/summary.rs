@@ -4,7 +4,9 @@ use super::text::{bytes, count, escape, excerpt};
 use super::{
     Certainty, GoldenUse, Plan, PlannedAction, PlannedExec, PlannedStep, PlannedText, TextCheck,
 };
-use crate::request::{Duration, GuestPath, Missing, Overwrite, PatchMatch, Size};
+use crate::request::{
+    ChangedExpect, Duration, GuestPath, Missing, Overwrite, PatchMatch, Point, Size,
+};
 
 /// How much of an expected text is shown.
 const EXCERPT: usize = 48;
@@ -49,12 +51,15 @@ pub(super) fn line(plan: &Plan, action: &PlannedAction) -> String {
             false => name(&list.path),
         },
         PlannedAction::Diff(diff) => match diff.exclude.as_slice() {
-            [] => "against the baseline".to_owned(),
+            [] => format!("against {}", point(&diff.against)),
             patterns => format!(
-                "against the baseline, without {}",
+                "against {}, without {}",
+                point(&diff.against),
                 escape(patterns.join(", "))
             ),
         },
+        PlannedAction::Snapshot(name) => format!("keep the workspace as `{name}`"),
+        PlannedAction::Reset(to) => format!("put the workspace back to {}", point(to)),
         PlannedAction::Export(export) => {
             format!(
                 "{} -> {}{}",
@@ -70,6 +75,13 @@ pub(super) fn line(plan: &Plan, action: &PlannedAction) -> String {
 /// A patch whose text is known only when it runs.
 fn is_open(patch: &super::PlannedPatch) -> bool {
     patch.patch.files.is_empty()
+}
+
+fn point(point: &Point) -> String {
+    match point {
+        Point::Baseline => "the baseline".to_owned(),
+        Point::Snapshot(name) => format!("snapshot `{name}`"),
+    }
 }
 
 /// What an export does to the host: the one thing a reviewer must not overlook.
@@ -135,7 +147,17 @@ pub(super) fn details(step: &PlannedStep) -> Vec<(&'static str, String)> {
         PlannedAction::Write(_)
         | PlannedAction::Delete(_)
         | PlannedAction::Export(_)
+        | PlannedAction::Snapshot(_)
+        | PlannedAction::Reset(_)
         | PlannedAction::Refused(_) => {}
+    }
+    match &step.changed {
+        None => {}
+        Some(ChangedExpect::Nothing(true)) => expect.push("changes nothing".to_owned()),
+        Some(ChangedExpect::Nothing(false)) => expect.push("changes something".to_owned()),
+        Some(ChangedExpect::Only(patterns)) => {
+            expect.push(format!("changes only {}", escape(patterns.join(", "))));
+        }
     }
     if step.expect_fails {
         expect.insert(0, "is refused".to_owned());

@@ -191,6 +191,8 @@ fn slot(step: &Step, action: &PlannedAction, base: &Pointer, pointer: &Pointer) 
             | PlannedAction::List(_)
             | PlannedAction::Diff(_)
             | PlannedAction::Export(_)
+            | PlannedAction::Snapshot(_)
+            | PlannedAction::Reset(_)
             | PlannedAction::Refused(_) => None,
         },
         ["capture", name, ..] => step
@@ -229,6 +231,8 @@ fn checks(action: &PlannedAction, source: CaptureSource) -> Option<&PlannedText>
             | PlannedAction::List(_)
             | PlannedAction::Diff(_)
             | PlannedAction::Export(_)
+            | PlannedAction::Snapshot(_)
+            | PlannedAction::Reset(_)
             | PlannedAction::Refused(_),
             _,
         ) => None,
@@ -249,6 +253,8 @@ fn checks_mut(action: &mut PlannedAction, source: CaptureSource) -> Option<&mut 
         | PlannedAction::Patch(_)
         | PlannedAction::Delete(_)
         | PlannedAction::Export(_)
+        | PlannedAction::Snapshot(_)
+        | PlannedAction::Reset(_)
         | PlannedAction::Refused(_) => None,
     }
 }

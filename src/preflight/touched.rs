@@ -46,7 +46,9 @@ fn contents<'a>(step: &'a Step, see: &mut impl FnMut(&'a Content)) {
         | Action::Read(_)
         | Action::List(_)
         | Action::Diff(_)
-        | Action::Export(_) => {}
+        | Action::Export(_)
+        | Action::Snapshot(_)
+        | Action::Reset(_) => {}
     }
     let expect = &step.expect;
     let texts = [
@@ -91,7 +93,12 @@ pub(super) fn guest_paths(
             }
             Action::Delete(delete) => delete.paths.iter().for_each(|path| add(path.as_bytes())),
             Action::Read(read) => read.paths.iter().for_each(|path| add(path.as_bytes())),
-            Action::Exec(_) | Action::List(_) | Action::Diff(_) | Action::Export(_) => {}
+            Action::Exec(_)
+            | Action::List(_)
+            | Action::Diff(_)
+            | Action::Export(_)
+            | Action::Snapshot(_)
+            | Action::Reset(_) => {}
         }
     }
     out

@@ -142,13 +142,18 @@ impl Checker<'_> {
         let known = |entry: &Entry| place.keys.iter().any(|key| key.name == entry.key);
         let has_unknown = !node.entries().iter().all(known);
         let names = place.one_of.iter().map(|key| format!("`{key}`"));
+        let what = if place.one_of.contains(&"base64") {
+            "bytes"
+        } else {
+            "one"
+        };
         match given.as_slice() {
             // A misspelt key is one mistake, not two.
             [] if !place.one_of.is_empty() && !has_unknown => {
                 let message = format!("`{}` needs {}", at.shown, super::shape::either(names));
                 self.wrong(ErrorCode::MissingKey, at, &node.span, message, |error| {
                     error
-                        .label("which bytes?")
+                        .label(format!("which {what}?"))
                         .valid(place.one_of.iter().copied())
                 });
             }
@@ -165,7 +170,7 @@ impl Checker<'_> {
                     message,
                     |error| {
                         error
-                            .label(format!("`{}` says already which bytes", first.key))
+                            .label(format!("`{}` says already which {what}", first.key))
                             .help("keep one of them")
                     },
                 );

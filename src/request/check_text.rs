@@ -6,7 +6,8 @@ use super::shape::{Kind, either};
 use super::suggest::did_you_mean;
 use super::tree::Span;
 use super::{
-    Digest, Duration, ErrorCode, GuestPath, Pointer, ReferenceError, Signal, Size, StepId,
+    Digest, Duration, ErrorCode, GuestPath, Point, Pointer, ReferenceError, Signal, Size,
+    SnapshotName, StepId,
 };
 use base64::Engine as _;
 
@@ -223,6 +224,14 @@ pub(crate) fn check(kind: Kind, text: &str) -> Result<(), Wrong> {
                 "an id is a small letter, then small letters, digits, `_` or `-`, at most 64 in all",
             )),
         },
+        Kind::SnapshotName if text == "baseline" => Err(Wrong::new(ErrorCode::BadName, "taken")
+            .because("is the name of the workspace as it was before the first step")
+            .help("name the snapshot after what was done by then, such as `built`")),
+        Kind::SnapshotName => snapshot_name(text),
+        Kind::Point => match Point::parse(text) {
+            Some(_) => Ok(()),
+            None => snapshot_name(text),
+        },
         Kind::Signal => match Signal::parse(text) {
             Some(_) => Ok(()),
             None => Err(word(text.trim_start_matches("SIG"), &Signal::ALL.map(|signal| signal.name))),
@@ -332,6 +341,15 @@ fn host_variable(text: &str) -> Result<(), Wrong> {
     Err(Wrong::new(ErrorCode::BadName, "not a name")
         .because("is not the name of a host variable")
         .help("a name is a letter or `_`, then letters, digits or `_`: `env = [\"CI\"]`"))
+}
+
+fn snapshot_name(text: &str) -> Result<(), Wrong> {
+    match SnapshotName::parse(text) {
+        Some(_) => Ok(()),
+        None => Err(Wrong::new(ErrorCode::BadName, "not a name").help(
+            "a name is a small letter, then small letters, digits, `_` or `-`, at most 64 in all",
+        )),
+    }
 }
 
 fn word(text: &str, words: &[&'static str]) -> Wrong {

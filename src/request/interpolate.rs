@@ -253,7 +253,12 @@ fn visit_step(step: &mut Step, at: &Pointer, visit: &mut impl Visit) {
         }
         Action::Patch(patch) => visit_content(&mut patch.patch, payload, &at.at("patch"), visit),
         Action::Export(export) => visit(Kind::HostPath, at.at("to"), &mut export.to),
-        Action::Delete(_) | Action::Read(_) | Action::List(_) | Action::Diff(_) => {}
+        Action::Delete(_)
+        | Action::Read(_)
+        | Action::List(_)
+        | Action::Diff(_)
+        | Action::Snapshot(_)
+        | Action::Reset(_) => {}
     }
     for (name, Capture { source, regex }) in capture {
         let place = at.at("capture").at(name).at(source.as_str()).at("regex");
@@ -268,6 +273,7 @@ fn visit_step(step: &mut Step, at: &Pointer, visit: &mut impl Visit) {
         duration_under: _,
         timed_out: _,
         signal: _,
+        changed: _,
         fails: _,
     } = expect;
     for (name, text) in [

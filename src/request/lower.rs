@@ -1,9 +1,9 @@
 //! A checked tree into the typed request. Decides nothing: what could be wrong was told by `check`.
 
 use super::model::{
-    Action, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, Keep, List,
-    MachineChoice, Missing, Overwrite, PatchMatch, PatchStep, Read, Request, Signal, Step, StepId,
-    TextExpect, Workspace, Write, WriteFile,
+    Action, ChangedExpect, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, Keep,
+    List, MachineChoice, Missing, Overwrite, PatchMatch, PatchStep, Point, Read, Request, Reset,
+    Signal, Snapshot, SnapshotName, Step, StepId, TextExpect, Workspace, Write, WriteFile,
 };
 use super::tree::{Node, Value};
 use super::{
@@ -146,6 +146,7 @@ fn action(node: &Node) -> Action {
             recursive: flag(node, "recursive").unwrap_or(false),
         }),
         "diff" => Action::Diff(Diff {
+            against: Point::parse(string(value)).expect(CHECKED),
             exclude: texts(node, "exclude"),
         }),
         "export" => Action::Export(Export {
@@ -155,6 +156,12 @@ fn action(node: &Node) -> Action {
                 Some(true) => Overwrite::Allow,
                 Some(false) | None => Overwrite::Refuse,
             },
+        }),
+        "snapshot" => Action::Snapshot(Snapshot {
+            name: SnapshotName::parse(string(value)).expect(CHECKED),
+        }),
+        "reset" => Action::Reset(Reset {
+            to: Point::parse(string(value)).expect(CHECKED),
         }),
         other => unreachable!("the table has a verb that is never lowered: {other}"),
     }
@@ -213,7 +220,15 @@ fn expect(node: &Node) -> Expect {
         signal: node
             .get("signal")
             .map(|signal| Signal::parse(string(signal)).expect(CHECKED)),
+        changed: node.get("changed").map(changed),
         fails: flag(node, "fails").unwrap_or(false),
+    }
+}
+
+fn changed(node: &Node) -> ChangedExpect {
+    match flag(node, "none") {
+        Some(nothing) => ChangedExpect::Nothing(nothing),
+        None => ChangedExpect::Only(texts(node, "only")),
     }
 }
 

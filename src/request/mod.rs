@@ -51,9 +51,9 @@ pub use format::format;
 pub use interpolate::{ReferenceError, Values, fill_in, resolve};
 pub use matrix::{Combination, MOST_COMBINATIONS};
 pub use model::{
-    Action, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, Keep, List,
-    MachineChoice, Missing, Overwrite, PatchMatch, PatchStep, Pointer, Read, Request, Signal, Step,
-    StepId, TextExpect, Workspace, Write, WriteFile,
+    Action, ChangedExpect, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, Keep,
+    List, MachineChoice, Missing, Overwrite, PatchMatch, PatchStep, Point, Pointer, Read, Request,
+    Reset, Signal, Snapshot, SnapshotName, Step, StepId, TextExpect, Workspace, Write, WriteFile,
 };
 pub use path::{GuestPath, GuestPathError};
 pub use reference::literal;

@@ -176,6 +176,62 @@ impl fmt::Display for StepId {
     }
 }
 
+/// The name of a snapshot: `[a-z][a-z0-9_-]{0,63}`, and not `baseline`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SnapshotName(String);
+
+impl SnapshotName {
+    /// Reads a name; `None` where the text does not fit the pattern.
+    pub fn parse(text: &str) -> Option<Self> {
+        StepId::parse(text)
+            .filter(|_| text != "baseline")
+            .map(|StepId(name)| Self(name))
+    }
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SnapshotName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A state of the workspace that was kept.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Point {
+    /// As it was before the first step.
+    #[default]
+    Baseline,
+    /// As it was when a step kept it.
+    Snapshot(SnapshotName),
+}
+
+impl Point {
+    /// As the document spells it.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Baseline => "baseline",
+            Self::Snapshot(name) => name.as_str(),
+        }
+    }
+    /// Reads `baseline` or the name of a snapshot.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text == "baseline" {
+            return Some(Self::Baseline);
+        }
+        SnapshotName::parse(text).map(Self::Snapshot)
+    }
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// One step: exactly one verb.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
@@ -213,10 +269,14 @@ pub enum Action {
     Read(Read),
     /// Lists a directory.
     List(List),
-    /// Shows what changed since the baseline.
+    /// Shows what changed since the baseline, or a snapshot.
     Diff(Diff),
     /// Copies a file or directory to the host.
     Export(Export),
+    /// Keeps what the workspace is now.
+    Snapshot(Snapshot),
+    /// Puts the workspace back.
+    Reset(Reset),
 }
 
 /// `exec`.
@@ -330,11 +390,27 @@ pub struct List {
     pub recursive: bool,
 }
 
-/// `diff`, against the baseline.
+/// `diff`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Diff {
+    /// What the workspace is compared with.
+    pub against: Point,
     /// Gitignore patterns of paths to leave out.
     pub exclude: Vec<String>,
+}
+
+/// `snapshot`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// What it is called; each name once in a request.
+    pub name: SnapshotName,
+}
+
+/// `reset`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reset {
+    /// Where to.
+    pub to: Point,
 }
 
 /// `export`.
@@ -377,8 +453,19 @@ pub struct Expect {
     pub timed_out: Option<bool>,
     /// `exec`: ends by this signal. Replaces the default `exit`.
     pub signal: Option<Signal>,
+    /// What the step changes in the workspace.
+    pub changed: Option<ChangedExpect>,
     /// The step must be refused by pyro (`exec`: not started).
     pub fails: bool,
+}
+
+/// What a step may change in the workspace; what other steps changed does not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangedExpect {
+    /// Nothing, or at least something.
+    Nothing(bool),
+    /// What these gitignore patterns name; never empty.
+    Only(Vec<String>),
 }
 
 /// A signal by name (`TERM`) and number.

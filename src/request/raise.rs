@@ -1,8 +1,8 @@
 //! The typed request back into the tree; the opposite of `lower`. Says nothing that holds anyway.
 
 use super::model::{
-    Action, Command, Content, Environment, Exec, Expect, Keep, MachineChoice, Missing, Overwrite,
-    PatchMatch, Request, Step, TextExpect, Workspace, WriteFile,
+    Action, ChangedExpect, Command, Content, Environment, Exec, Expect, Keep, MachineChoice,
+    Missing, Overwrite, PatchMatch, Request, Step, TextExpect, Workspace, WriteFile,
 };
 use super::tree::{Entry, Node, Value};
 use super::{Capture, Retry};
@@ -240,9 +240,11 @@ fn raise_action(action: &Action, fields: &mut Fields) {
             fields.flag("recursive", list.recursive.then_some(true));
         }
         Action::Diff(diff) => {
-            fields.text("diff", Some("baseline"));
+            fields.text("diff", Some(&diff.against));
             fields.list("exclude", &diff.exclude);
         }
+        Action::Snapshot(snapshot) => fields.text("snapshot", Some(&snapshot.name)),
+        Action::Reset(reset) => fields.text("reset", Some(&reset.to)),
         Action::Export(export) => {
             fields.text("export", Some(&export.path));
             fields.text("to", Some(&export.to));
@@ -323,6 +325,7 @@ fn raise_expect(expect: &Expect) -> Fields {
         duration_under,
         timed_out,
         signal,
+        changed,
         fails,
     } = expect;
     let mut fields = Fields(Vec::new());
@@ -348,6 +351,19 @@ fn raise_expect(expect: &Expect) -> Fields {
     fields.flag("timed_out", *timed_out);
     fields.text("signal", signal.map(|signal| signal.name));
     fields.text("duration_under", *duration_under);
+    match changed {
+        None => {}
+        Some(ChangedExpect::Nothing(nothing)) => {
+            let mut table = Fields(Vec::new());
+            table.flag("none", Some(*nothing));
+            fields.table("changed", table);
+        }
+        Some(ChangedExpect::Only(patterns)) => {
+            let mut table = Fields(Vec::new());
+            table.list("only", patterns);
+            fields.table("changed", table);
+        }
+    }
     fields.flag("fails", fails.then_some(true));
     fields
 }

@@ -227,7 +227,8 @@ fn kind(kind: Kind) -> Value {
         Kind::Digest => pattern("^sha256:[0-9a-fA-F]{64}$"),
         Kind::Mode => pattern("^0?[0-7]{3}$"),
         Kind::Base64 => pattern("^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"),
-        Kind::StepId => pattern("^[a-z][a-z0-9_-]{0,63}$"),
+        Kind::StepId | Kind::Point => pattern("^[a-z][a-z0-9_-]{0,63}$"),
+        Kind::SnapshotName => pattern("^(?!baseline$)[a-z][a-z0-9_-]{0,63}$"),
         Kind::Signal => {
             let names = Signal::ALL.iter().map(|signal| signal.name.to_owned());
             let long = Signal::ALL

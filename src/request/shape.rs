@@ -111,6 +111,10 @@ pub(crate) enum Kind {
     Base64,
     /// The name of a step.
     StepId,
+    /// The name of a snapshot.
+    SnapshotName,
+    /// `baseline`, or the name of a snapshot.
+    Point,
     /// The name of a signal.
     Signal,
     /// The name of a variable of the request.
@@ -145,6 +149,8 @@ impl Kind {
             | Self::Mode
             | Self::Base64
             | Self::StepId
+            | Self::SnapshotName
+            | Self::Point
             | Self::Signal
             | Self::VarName
             | Self::EnvName
@@ -175,6 +181,8 @@ impl Kind {
             Self::Digest => "a digest such as `\"sha256:...\"`".into(),
             Self::Mode => "a mode such as `\"0755\"`".into(),
             Self::Base64 => "base64 text".into(),
+            Self::SnapshotName => "the name of a snapshot such as `\"built\"`".into(),
+            Self::Point => "`\"baseline\"` or the name of a snapshot".into(),
             Self::StepId => "a step id such as `\"build\"`".into(),
             Self::Signal => "a signal such as `\"TERM\"`".into(),
             Self::Word(words) => either(words.iter().map(|word| format!("`\"{word}\"`"))),
@@ -202,6 +210,8 @@ impl Kind {
             | Self::Mode
             | Self::Base64
             | Self::StepId
+            | Self::SnapshotName
+            | Self::Point
             | Self::Signal
             | Self::VarName
             | Self::EnvName

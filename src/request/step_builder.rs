@@ -76,6 +76,18 @@ impl Step {
     pub fn diff() -> StepBuilder {
         Self::verb("diff", Node::text("baseline"))
     }
+    /// Shows what changed since a snapshot.
+    pub fn diff_against(snapshot: impl Into<String>) -> StepBuilder {
+        Self::verb("diff", Node::text(snapshot))
+    }
+    /// Keeps what the workspace is now.
+    pub fn snapshot(name: impl Into<String>) -> StepBuilder {
+        Self::verb("snapshot", Node::text(name))
+    }
+    /// Puts the workspace back to `baseline`, or to a snapshot.
+    pub fn reset(to: impl Into<String>) -> StepBuilder {
+        Self::verb("reset", Node::text(to))
+    }
     /// Copies a file or directory to the host.
     pub fn export(path: impl Into<String>, to: impl Into<String>) -> StepBuilder {
         Self::verb("export", Node::text(path)).set(&["to"], Node::text(to))
@@ -83,6 +95,19 @@ impl Step {
 }
 
 impl StepBuilder {
+    /// The step may change what one more gitignore pattern names, and nothing else.
+    pub fn expect_changed_only(mut self, pattern: impl Into<String>) -> Self {
+        push(
+            &mut self.tree,
+            &["expect", "changed", "only"],
+            Node::text(pattern),
+        );
+        self
+    }
+    /// The step changes nothing in the workspace.
+    pub fn expect_nothing_changed(self) -> Self {
+        self.flag(&["expect", "changed", "none"])
+    }
     /// The step's name, unique in the request.
     pub fn id(self, id: impl Into<String>) -> Self {
         self.set(&["id"], Node::text(id))

@@ -315,6 +315,7 @@ pub(crate) static VERBS: &[Verb] = &[
             Key::new("timed_out", Flag, "It is ended by `timeout`, or is not."),
             Key::new("signal", Text(Kind::Signal), "It is ended by this signal: `TERM`, `KILL`, `SEGV`..."),
             Key::new("duration_under", Text(Kind::Duration), "It takes less than this."),
+            CHANGES,
         ],
     },
     Verb {
@@ -324,7 +325,7 @@ pub(crate) static VERBS: &[Verb] = &[
             "Writes files, all of them or none; directories on the way are made.",
         ),
         siblings: &[],
-        expect: &[],
+        expect: &[CHANGES],
     },
     Verb {
         key: Key::new(
@@ -345,7 +346,7 @@ pub(crate) static VERBS: &[Verb] = &[
                 "What files must be beforehand: PATH = `sha256:` and 64 hex digits.",
             ),
         ],
-        expect: &[],
+        expect: &[CHANGES],
     },
     Verb {
         key: Key::new(
@@ -361,7 +362,7 @@ pub(crate) static VERBS: &[Verb] = &[
             )
             .default("`error`"),
         ],
-        expect: &[],
+        expect: &[CHANGES],
     },
     Verb {
         key: Key::new("read", OneOrMore(&Text(Kind::GuestFile)), "Reads files into the receipt."),
@@ -384,8 +385,8 @@ pub(crate) static VERBS: &[Verb] = &[
     Verb {
         key: Key::new(
             "diff",
-            Text(Kind::Word(&["baseline"])),
-            "Shows what changed since the workspace was filled.",
+            Text(Kind::Point),
+            "Shows what changed since the workspace was filled (`baseline`), or since a snapshot of that name.",
         ),
         siblings: &[
             Key::new("exclude", List(&Text(Kind::Glob)), "Gitignore patterns of paths to leave out.")
@@ -408,7 +409,44 @@ pub(crate) static VERBS: &[Verb] = &[
         ],
         expect: &[],
     },
+    Verb {
+        key: Key::new(
+            "snapshot",
+            Text(Kind::SnapshotName),
+            "Keeps what the workspace is now, under a name for `reset` and `diff`.",
+        ),
+        siblings: &[],
+        expect: &[],
+    },
+    Verb {
+        key: Key::new(
+            "reset",
+            Text(Kind::Point),
+            "Puts the workspace back: as it was before the first step (`baseline`), or at a snapshot. What runs in it is ended.",
+        ),
+        siblings: &[],
+        expect: &[CHANGES],
+    },
 ];
+
+/// What may be expected of a step that can change the workspace.
+static CHANGED: Place = Place {
+    doc: "What the step may change in `/workspace`, whoever did it meanwhile. Times alone are no change, and a directory is changed by what is in it.",
+    keys: &[
+        Key::new(
+            "only",
+            NotEmpty(&Text(Kind::Glob)),
+            "Gitignore patterns of what may be changed; nothing else is.",
+        ),
+        Key::new("none", Flag, "Nothing is changed, or something is."),
+    ],
+    one_of: &["only", "none"],
+};
+const CHANGES: Key = Key::new(
+    "changed",
+    Table(&CHANGED),
+    "What the step may change in the workspace.",
+);
 
 /// The verb of that name.
 pub(crate) fn verb(name: &str) -> Option<&'static Verb> {

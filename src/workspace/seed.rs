@@ -102,7 +102,11 @@ pub fn fill(
                 .create_new(true)
                 .mode(0o600)
                 .clone();
-            Some(options.open(&pack_path).map_err(writing(&pack_path))?)
+            let pack = options.open(&pack_path).map_err(writing(&pack_path))?;
+            // As with the baseline: the agent may be another user, and puts back from it.
+            pack.set_permissions(fs::Permissions::from_mode(0o644))
+                .map_err(writing(&pack_path))?;
+            Some(pack)
         }
         _ => None,
     };

@@ -127,8 +127,8 @@ fn cases_show_the_refusals_that_they_are_named_for() {
 
 /// What `specs/errors.md` says that its examples lie beside.
 fn surroundings(base: &Path) -> Surroundings {
-    for folder in ["project", "empty", "state"] {
-        fs::create_dir(base.join(folder)).expect("a new folder");
+    for folder in ["project", "empty", "state", "root/bin"] {
+        fs::create_dir_all(base.join(folder)).expect("a new folder");
     }
     fs::write(
         base.join("project/main.c"),

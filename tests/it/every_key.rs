@@ -49,6 +49,7 @@ fn right_words_in_any_place_are_answered() {
         values.push(json!([value]));
         for key in [
             "a", "from", "base64", "text", "equals", "contains", "matches", "lines", "golden",
+            "only", "none",
         ] {
             values.push(json!({ key: value }));
         }
@@ -84,6 +85,8 @@ fn right_words_in_any_place_are_answered() {
         ("list", json!(".")),
         ("diff", json!("baseline")),
         ("export", json!("a")),
+        ("snapshot", json!("a")),
+        ("reset", json!("baseline")),
     ];
     let siblings = [
         "id",
@@ -115,11 +118,13 @@ fn right_words_in_any_place_are_answered() {
         "timed_out",
         "signal",
         "duration_under",
+        "changed",
         "fails",
     ];
     // Tables are tried where tables are right; that they are wrong elsewhere has its fixtures.
     let tables = [
-        "write", "patch", "stdin", "env", "base", "stdout", "content", "text", "capture", "retry",
+        "write", "patch", "stdin", "env", "base", "stdout", "content", "text", "changed",
+        "capture", "retry",
     ];
     let mut read = 0;
     let mut answered = |workspace: Value, step: Value| {

@@ -4,10 +4,11 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option::of;
 use proptest::prelude::*;
 use pyro::request::{
-    Action, Capture, CaptureSource, Combination, Command, Content, Cpus, Delete, Diff, Digest,
-    Duration, Environment, Exec, Expect, Export, GuestPath, Keep, List, MachineChoice, Missing,
-    Overwrite, PatchMatch, PatchStep, Read, Request, Retry, Signal, Size, Step, StepId, Syntax,
-    TextExpect, Workspace, Write, WriteFile, canonical_json, emit, literal, parse,
+    Action, Capture, CaptureSource, ChangedExpect, Combination, Command, Content, Cpus, Delete,
+    Diff, Digest, Duration, Environment, Exec, Expect, Export, GuestPath, Keep, List,
+    MachineChoice, Missing, Overwrite, PatchMatch, PatchStep, Point, Read, Request, Reset, Retry,
+    Signal, Size, Snapshot, SnapshotName, Step, StepId, Syntax, TextExpect, Workspace, Write,
+    WriteFile, canonical_json, emit, literal, parse,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -160,6 +161,8 @@ fn plain() -> impl Strategy<Value = (Action, Expect)> {
             };
             Action::Delete(Delete { paths, missing })
         }),
+        snapshot_name().prop_map(|name| Action::Snapshot(Snapshot { name })),
+        point().prop_map(|to| Action::Reset(Reset { to })),
         (guest_file(), host_path(), any::<bool>()).prop_map(|(path, to, allow)| {
             let overwrite = if allow {
                 Overwrite::Allow
@@ -173,13 +176,30 @@ fn plain() -> impl Strategy<Value = (Action, Expect)> {
             })
         }),
     ];
-    (action, any::<bool>()).prop_map(|(action, fails)| {
+    let changed = prop_oneof![
+        any::<bool>().prop_map(ChangedExpect::Nothing),
+        vec("[a-z*!/\"]{1,5}", 1..3).prop_map(ChangedExpect::Only)
+    ];
+    (action, any::<bool>(), of(changed)).prop_map(|(action, fails, changed)| {
+        let changes = !matches!(action, Action::Export(_) | Action::Snapshot(_));
         let expect = Expect {
             fails,
+            changed: changed.filter(|_| changes && !fails),
             ..Expect::default()
         };
         (action, expect)
     })
+}
+
+fn snapshot_name() -> impl Strategy<Value = SnapshotName> {
+    "[a-z][a-z0-9_-]{0,8}".prop_filter_map("a name", |name| SnapshotName::parse(&name))
+}
+
+fn point() -> impl Strategy<Value = Point> {
+    prop_oneof![
+        Just(Point::Baseline),
+        snapshot_name().prop_map(Point::Snapshot)
+    ]
 }
 
 /// An action of a verb that has a text of its own.
@@ -205,9 +225,10 @@ fn shown() -> impl Strategy<Value = (Action, Expect)> {
             },
         )
     });
-    let diff = (vec("[a-z*!/\"]{1,5}", 0..3), of(expected())).prop_map(|(exclude, text)| {
+    let globs = vec("[a-z*!/\"]{1,5}", 0..3);
+    let diff = (point(), globs, of(expected())).prop_map(|(against, exclude, text)| {
         (
-            Action::Diff(Diff { exclude }),
+            Action::Diff(Diff { against, exclude }),
             Expect {
                 text,
                 ..Expect::default()
@@ -274,7 +295,12 @@ fn source(action: &Action) -> Option<CaptureSource> {
         Action::Exec(_) => Some(CaptureSource::Stderr),
         Action::Read(_) => Some(CaptureSource::Content),
         Action::List(_) | Action::Diff(_) => Some(CaptureSource::Text),
-        Action::Write(_) | Action::Patch(_) | Action::Delete(_) | Action::Export(_) => None,
+        Action::Write(_)
+        | Action::Patch(_)
+        | Action::Delete(_)
+        | Action::Export(_)
+        | Action::Snapshot(_)
+        | Action::Reset(_) => None,
     }
 }
 

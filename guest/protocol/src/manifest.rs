@@ -80,24 +80,7 @@ impl Manifest {
         let complete_ns = rest.i64()?;
         let mut entries = Vec::new();
         while !rest.0.is_empty() {
-            let path_len = rest.u32()? as usize;
-            entries.push(Entry {
-                path: rest.take(path_len)?.to_vec(),
-                kind: match rest.take(1)?[0] {
-                    0 => Kind::File,
-                    1 => Kind::Directory,
-                    2 => Kind::Symlink,
-                    3 => Kind::Other,
-                    _ => return Err(NotAManifest),
-                },
-                mode: rest.u32()?,
-                size: rest.u64()?,
-                mtime_ns: rest.i64()?,
-                ctime_ns: rest.i64()?,
-                inode: rest.u64()?,
-                sha256: rest.take(32)?.try_into().map_err(|_| NotAManifest)?,
-                pack_offset: rest.u64()?,
-            });
+            entries.push(Entry::decode(&mut rest.0)?);
         }
         Ok(Self {
             complete_ns,
@@ -116,6 +99,34 @@ impl Manifest {
 }
 
 impl Entry {
+    /// Takes an entry from the front of `bytes`.
+    ///
+    /// # Errors
+    /// Where the bytes are cut off or something else.
+    pub fn decode(bytes: &mut &[u8]) -> Result<Self, NotAManifest> {
+        let mut rest = Rest(bytes);
+        let path_len = rest.u32()? as usize;
+        let entry = Self {
+            path: rest.take(path_len)?.to_vec(),
+            kind: match rest.take(1)?[0] {
+                0 => Kind::File,
+                1 => Kind::Directory,
+                2 => Kind::Symlink,
+                3 => Kind::Other,
+                _ => return Err(NotAManifest),
+            },
+            mode: rest.u32()?,
+            size: rest.u64()?,
+            mtime_ns: rest.i64()?,
+            ctime_ns: rest.i64()?,
+            inode: rest.u64()?,
+            sha256: rest.take(32)?.try_into().map_err(|_| NotAManifest)?,
+            pack_offset: rest.u64()?,
+        };
+        *bytes = rest.0;
+        Ok(entry)
+    }
+
     /// Appends the entry to a manifest's bytes: a large one can be sent without being held.
     ///
     /// # Panics

@@ -91,6 +91,38 @@ pub enum Op {
     /// Packs a file or directory of the tree: [`Reply::Records`]. Stream: output.
     #[serde(rename = "tar.out")]
     TarOut(TarOut),
+    /// Marks what the trees are now: [`Reply::Records`]. Generation 2.
+    #[serde(rename = "tree.mark")]
+    TreeMark(TreeMark),
+    /// Compares the work tree with a mark: [`Reply::Records`]. Stream: output ([`Change`], a JSON line each).
+    /// Generation 2.
+    #[serde(rename = "tree.compare")]
+    TreeCompare(TreeCompare),
+    /// Puts the trees back to a mark, all or nothing: [`Reply::Records`]. Generation 2.
+    #[serde(rename = "tree.reset")]
+    TreeReset(TreeReset),
+    /// Reads what a file was at the time of a mark: [`Reply::Data`]. Stream: output. Generation 2.
+    #[serde(rename = "mark.read")]
+    MarkRead(MarkRead),
+}
+
+impl Op {
+    /// The generation that an agent must know to understand it.
+    pub fn generation(&self) -> u32 {
+        match self {
+            Self::ExecRun(_)
+            | Self::SpoolRead(_)
+            | Self::FileRead(_)
+            | Self::FileStat(_)
+            | Self::FilesWrite(_)
+            | Self::TreeList(_)
+            | Self::TreeScan
+            | Self::TreeDiff
+            | Self::TarIn(_)
+            | Self::TarOut(_) => 1,
+            Self::TreeMark(_) | Self::TreeCompare(_) | Self::TreeReset(_) | Self::MarkRead(_) => 2,
+        }
+    }
 }
 
 /// See [`Op::ExecRun`].
@@ -212,6 +244,42 @@ pub struct TarOut {
     /// What must be there; anything else is refused, so that the host knows what it unpacks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<Kind>,
+}
+
+/// See [`Op::TreeMark`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeMark {
+    /// `[A-Za-z][A-Za-z0-9_-]{0,63}`. `baseline` is what the host filled the work tree with; marking it adds the system tree.
+    pub name: String,
+    /// Whether contents are kept, so that the trees can be put back. Then the name must be new.
+    pub contents: bool,
+    /// Whether the system tree is marked too.
+    pub system: bool,
+}
+
+/// See [`Op::TreeCompare`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeCompare {
+    /// A mark.
+    pub with: String,
+}
+
+/// See [`Op::TreeReset`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeReset {
+    /// A mark whose contents were kept.
+    pub to: String,
+}
+
+/// See [`Op::MarkRead`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkRead {
+    /// A mark whose contents were kept.
+    pub mark: String,
+    /// Relative to the tree.
+    pub path: Bytes,
+    /// At most this many bytes; all that was there when absent.
+    pub length: Option<u64>,
 }
 
 /// What a call that succeeded has to say.
@@ -337,6 +405,9 @@ pub struct Records {
     pub bytes: u64,
     /// Paths left out because they can be neither packed nor unpacked (sockets, devices).
     pub left_out: Vec<Bytes>,
+    /// Programs that were paused for a mark, or ended for a reset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub programs: Option<u32>,
 }
 
 /// What a path is.

@@ -1,12 +1,14 @@
-//! Generation 1, frozen: one example of everything that can be said, as `specs/wire/gen-1.json` keeps it.
+//! The generations: one example of everything that can be said. `specs/wire/gen-1.json` is frozen; `gen-2.json` has
+//! what generation 2 adds.
 //!
 //! A difference means that peers of this generation no longer understand each other. New optional fields may be
 //! added; anything else is a new generation. `PYRO_BLESS=1 cargo test -p pyro-protocol` writes the file.
 
 use pyro_protocol::message::{
     Change, DataReport, ExecEnd, ExecReport, ExecRun, Failure, FailureCode, FileDigest, FileRead,
-    FileStat, FilesWrite, Hello, Kind, Prior, Records, SpoolRead, Stat, StreamMessage,
-    StreamReport, TarIn, TarOut, TreeList, Version, WriteAction, WriteEntry, Written,
+    FileStat, FilesWrite, Hello, Kind, MarkRead, Prior, Records, SpoolRead, Stat, StreamMessage,
+    StreamReport, TarIn, TarOut, TreeCompare, TreeList, TreeMark, TreeReset, Version, WriteAction,
+    WriteEntry, Written,
 };
 use pyro_protocol::{Bytes, GuestMessage, HostMessage, Op, Reply};
 use serde::Serialize;
@@ -99,6 +101,10 @@ fn about(op: &Op) -> (&'static str, &'static [u32], &'static str) {
         Op::TreeDiff => ("tree.diff", &[2], "records"),
         Op::TarIn(_) => ("tar.in", &[1], "records"),
         Op::TarOut(_) => ("tar.out", &[2], "records"),
+        Op::TreeMark(_) => ("tree.mark", &[], "records"),
+        Op::TreeCompare(_) => ("tree.compare", &[2], "records"),
+        Op::TreeReset(_) => ("tree.reset", &[], "records"),
+        Op::MarkRead(_) => ("mark.read", &[2], "data"),
     }
 }
 
@@ -168,6 +174,7 @@ fn replies() -> Vec<Reply> {
             entries: 3,
             bytes: 5,
             left_out: vec![Bytes::from("pipe")],
+            programs: None,
         }),
     ]
 }
@@ -226,6 +233,55 @@ fn codes() -> Vec<FailureCode> {
     all
 }
 
+/// Each op of a generation as it is called.
+fn said(generation: u32, ops: &[Op]) -> Vec<Value> {
+    let say = |op: &Op| {
+        let (name, streams, reply) = about(op);
+        let call = say(&HostMessage::Call(Box::new(op.clone())));
+        let said = call.get("call").and_then(|call| {
+            call.as_str()
+                .or_else(|| call.as_object()?.keys().next().map(String::as_str))
+        });
+        assert_eq!(said, Some(name));
+        assert_eq!(op.generation(), generation, "{name}");
+        json!({ "op": name, "streams": streams, "reply": reply, "call": call })
+    };
+    ops.iter().map(say).collect()
+}
+
+/// What generation 2 adds.
+fn generation_2() -> Value {
+    let ops = [
+        Op::TreeMark(TreeMark {
+            name: "built".to_owned(),
+            contents: true,
+            system: true,
+        }),
+        Op::TreeCompare(TreeCompare {
+            with: "built".to_owned(),
+        }),
+        Op::TreeReset(TreeReset {
+            to: "baseline".to_owned(),
+        }),
+        Op::MarkRead(MarkRead {
+            mark: "built".to_owned(),
+            path: Bytes::from("src/main.rs"),
+            length: None,
+        }),
+    ];
+    let reply = Reply::Records(Records {
+        entries: 3,
+        bytes: 5,
+        left_out: vec![Bytes::from("pipe")],
+        programs: Some(1),
+    });
+    json!({
+        "generation": 2,
+        "ops": said(2, &ops),
+        "replies": [say(&GuestMessage::Done(reply))],
+    })
+}
+
 fn generation() -> Value {
     let failure = || Failure {
         code: FailureCode::Conflict,
@@ -236,22 +292,10 @@ fn generation() -> Value {
         generation: 1,
         version: "0.1.0".to_owned(),
     };
-    let ops: Vec<Value> = ops()
-        .iter()
-        .map(|op| {
-            let (name, streams, reply) = about(op);
-            let call = say(&HostMessage::Call(Box::new(op.clone())));
-            let said = call.get("call").and_then(|call| {
-                call.as_str()
-                    .or_else(|| call.as_object()?.keys().next().map(String::as_str))
-            });
-            assert_eq!(said, Some(name));
-            json!({ "op": name, "streams": streams, "reply": reply, "call": call })
-        })
-        .collect();
+    let ops = said(1, &ops());
     let kinds = [Kind::File, Kind::Directory, Kind::Symlink, Kind::Other].map(|kind| say(&kind));
     json!({
-        "generation": pyro_protocol::GENERATION,
+        "generation": 1,
         "ops": ops,
         "host": [say(&HostMessage::Hello(hello())), say(&HostMessage::Cancel), say(&HostMessage::Close)],
         "guest": [
@@ -269,21 +313,33 @@ fn generation() -> Value {
     })
 }
 
-#[test]
-fn generation_1_is_frozen() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../specs/wire/gen-1.json");
+fn assert_frozen(generation: &Value, path: &str, frozen: &str) {
     let now = format!(
         "{}\n",
-        serde_json::to_string_pretty(&generation()).expect("serialises")
+        serde_json::to_string_pretty(generation).expect("serialises")
     );
     if std::env::var_os("PYRO_BLESS").is_some() {
         std::fs::write(path, &now).expect("written");
     }
-    let frozen = include_str!("../../../specs/wire/gen-1.json");
     assert!(
         now == frozen,
         "the wire differs from {path}; it would now be:\n{now}"
     );
+}
+
+#[test]
+fn generation_1_is_frozen() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../specs/wire/gen-1.json");
+    let frozen = include_str!("../../../specs/wire/gen-1.json");
+    assert_frozen(&generation(), path, frozen);
+}
+
+#[test]
+fn generation_2_adds_what_it_says() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../specs/wire/gen-2.json");
+    let frozen = include_str!("../../../specs/wire/gen-2.json");
+    assert_frozen(&generation_2(), path, frozen);
+    assert_eq!(pyro_protocol::GENERATION, 2, "the newest one has a file");
 }
 
 #[test]

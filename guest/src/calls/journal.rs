@@ -17,6 +17,8 @@ mod rubbish;
 mod tests;
 mod undo;
 
+#[cfg(test)]
+pub(super) use fault::Faults;
 pub(super) use fault::point;
 pub use recover::{Recovered, recover};
 pub(super) use rubbish::names;
@@ -26,7 +28,7 @@ use crate::tree::{self, Links};
 use pyro_protocol::Bytes;
 use pyro_protocol::message::{Failure, Kind};
 use record::{Log, Record};
-use rubbish::remove_all;
+pub(super) use rubbish::remove_all;
 use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::collections::HashSet;

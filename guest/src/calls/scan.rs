@@ -10,7 +10,7 @@ use pyro_protocol::message::{Failure, Kind, Records, Reply};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Now, in nanoseconds since 1970.
-fn now_ns() -> i64 {
+pub(super) fn now_ns() -> i64 {
     let now = clock_gettime(ClockId::Realtime);
     now.tv_sec
         .saturating_mul(1_000_000_000)

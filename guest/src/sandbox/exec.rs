@@ -8,7 +8,7 @@ use super::outer::{Limits, take_root_ids};
 use super::report::readable;
 use super::sys::{self, Fork, Strings};
 use super::{caps, processes};
-use crate::spawn::{Child, Process, Program, SpawnError, Spawner};
+use crate::spawn::{Child, Lookout, Process, Program, SpawnError, Spawner};
 use pyro_protocol::boot::Ids;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
@@ -410,6 +410,11 @@ impl Spawner for Sandbox {
 
     fn memory_kills(&self) -> Option<u64> {
         self.groups.kills()
+    }
+
+    fn lookout(&self) -> Lookout {
+        let leave_out = [1, self.init.0];
+        Box::new(move || processes::all(&leave_out))
     }
 
     fn is_empty(&self) -> bool {

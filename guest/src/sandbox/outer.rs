@@ -11,7 +11,7 @@ use super::sources::Sources;
 use super::zygote::open_directory;
 use super::{idmap, inner, seccomp, sys, system};
 use crate::serve::Agent;
-use pyro_protocol::boot::{Boot, BootFailure, BootReply, BootStep, Ids, Ready};
+use pyro_protocol::boot::{Boot, BootEnvironment, BootFailure, BootReply, BootStep, Ids, Ready};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MountAttrFlags, MountPropagationFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -54,6 +54,7 @@ pub(crate) fn run(
     let Ok(Built {
         sandbox,
         state,
+        system,
         notes: _,
     }) = built
     else {
@@ -64,6 +65,7 @@ pub(crate) fn run(
         run_dir: state,
         owner: owner(boot.ids),
         limits: boot.limits,
+        system,
         spawner: Box::new(sandbox),
     })
 }
@@ -77,6 +79,8 @@ fn replace(fd: BorrowedFd<'_>, with: BorrowedFd<'_>) -> io::Result<()> {
 struct Built {
     sandbox: Sandbox,
     state: OwnedFd,
+    /// All that programs can write to besides the work tree; nothing where that is an overlay.
+    system: Option<OwnedFd>,
     notes: Vec<String>,
 }
 
@@ -118,6 +122,10 @@ fn build(
         .open("/proc/self/oom_score_adj")
         .ok()
         .map(OwnedFd::from);
+    let system = match boot.environment {
+        BootEnvironment::Host => Some(open_directory(c"/scratch").at(step, "open /scratch")?),
+        BootEnvironment::Dir(_) => None,
+    };
     let own_pids = namespace("self", "pid").at(step, "open the agent's pid namespace")?;
     let limits = Limits::of(boot).at(BootStep::Rlimits, "choose processors")?;
     let filter = match limits.processors {
@@ -134,6 +142,7 @@ fn build(
     Ok(Built {
         sandbox,
         state,
+        system,
         notes,
     })
 }

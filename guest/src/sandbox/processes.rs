@@ -71,8 +71,9 @@ fn parse(pid: i32, stat: &[u8], statm: &str) -> Option<Process> {
         .ok()?
         .split_whitespace()
         .collect();
-    // Ended, and only its parent has not looked yet.
-    if matches!(fields.first(), Some(&("Z" | "X"))) {
+    // Ended, and only its parent has not looked yet; unless it is the first thread that has ended, and others go on.
+    let threads = fields.get(17).and_then(|count| count.parse::<u32>().ok());
+    if matches!(fields.first(), Some(&("Z" | "X"))) && threads.is_none_or(|count| count <= 1) {
         return None;
     }
     let number = |field: usize| fields.get(field)?.parse::<i32>().ok();
@@ -86,6 +87,21 @@ fn parse(pid: i32, stat: &[u8], statm: &str) -> Option<Process> {
         started: fields.get(19)?.parse().ok()?,
         // Cheap and close: file pages are mostly shared, and the kernel can drop them.
         memory: resident.saturating_sub(shared) * rustix::param::page_size() as u64,
+        stopped: fields.first() == Some(&"T") && (threads == Some(1) || all_stopped(pid)),
+    })
+}
+
+/// Whether every thread is stopped, or has ended.
+fn all_stopped(pid: i32) -> bool {
+    let state = |path: std::path::PathBuf| {
+        let stat = fs::read(path.join("stat")).ok()?;
+        let end = stat.iter().rposition(|byte| *byte == b')')?;
+        stat.get(end + 2).copied()
+    };
+    fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|tasks| {
+        tasks
+            .flatten()
+            .all(|task| matches!(state(task.path()), None | Some(b'T' | b'Z' | b'X')))
     })
 }
 

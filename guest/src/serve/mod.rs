@@ -57,6 +57,9 @@ pub struct Agent {
     pub owner: u32,
     /// What the sandbox may use, as far as the agent watches it.
     pub limits: Limits,
+    /// Everything that programs can write to besides the work tree: the top of a file system that no program sees
+    /// itself.
+    pub system: Option<OwnedFd>,
     /// Runs programs.
     pub spawner: Box<dyn Spawner>,
 }
@@ -71,11 +74,13 @@ pub fn serve(agent: Agent) -> io::Result<()> {
         run_dir,
         owner,
         limits,
+        system,
         spawner,
     } = agent;
     let flags = rustix::fs::fcntl_getfl(&link)?;
     rustix::fs::fcntl_setfl(&link, flags | OFlags::NONBLOCK)?;
-    let world = Arc::new(World::open(run_dir, owner)?);
+    let world = World::open(run_dir, owner)?;
+    let world = Arc::new(world.with(system, spawner.lookout(), limits.disk)?);
     let (events, news) = mpsc::channel();
     let mut service = Service {
         watch: Watch::new(limits, &world),

@@ -56,6 +56,7 @@ impl Programs {
         run: &ExecRun,
         watch: &mut Watch,
     ) -> Result<Option<ExecReport>, Failure> {
+        world.quiet.check()?;
         if self.running.len() >= MAX_PROGRAMS {
             return Err(refusal(
                 FailureCode::TooLarge,

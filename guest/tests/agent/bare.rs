@@ -1,6 +1,6 @@
 //! Programs on the bare host, for tests only: the product runs them in a sandbox or not at all.
 
-use pyro_guest::spawn::{Child, Process, Program, SpawnError, Spawner};
+use pyro_guest::spawn::{Child, Lookout, Process, Program, SpawnError, Spawner};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -80,6 +80,11 @@ impl Spawner for BareSpawner {
         Ok(processes(&self.mark))
     }
 
+    fn lookout(&self) -> Lookout {
+        let mark = self.mark.clone();
+        Box::new(move || Ok(processes(&mark)))
+    }
+
     fn reap_others(&mut self, _keep: &[i32]) {
         // The test binary has children of its own.
     }
@@ -119,6 +124,7 @@ pub(crate) fn processes(mark: &str) -> Vec<Process> {
                 session: id(3),
                 started: number(19),
                 memory: number(21) * 4096,
+                stopped: fields[0] == "T",
             });
         }
     }

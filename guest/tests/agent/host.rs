@@ -65,10 +65,24 @@ impl Host {
     pub(crate) fn with_limits(limits: Limits) -> Self {
         // Modes that a test makes and compares do not depend on whoever runs it.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        Self::on(tempfile::tempdir().expect("a temporary directory"), limits)
+    }
+
+    /// Another agent on the same folder, once this one has ended.
+    pub(crate) fn again(mut self) -> Self {
+        let empty = tempfile::tempdir().expect("a temporary directory");
+        let dir = std::mem::replace(&mut self.dir, empty);
+        drop(self);
+        Self::on(dir, NO_LIMITS)
+    }
+
+    fn on(dir: tempfile::TempDir, limits: Limits) -> Self {
         for name in ["tree", "stage", "spool"] {
-            std::fs::create_dir(dir.path().join(name)).expect("a folder of the run");
+            std::fs::create_dir_all(dir.path().join(name)).expect("a folder of the run");
         }
+        let other = dir.path().join("other");
+        std::fs::create_dir_all(&other).expect("the rest of what programs can write to");
+        let system = Some(std::fs::File::open(&other).expect("a folder").into());
         let (link, theirs) = UnixStream::pair().expect("a socket pair");
         link.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         link.set_write_timeout(Some(PATIENCE)).expect("a timeout");
@@ -83,6 +97,7 @@ impl Host {
                     .into(),
                 owner: rustix::process::geteuid().as_raw(),
                 limits,
+                system,
                 spawner: Box::new(BareSpawner {
                     tree,
                     mark: its_mark,
@@ -207,6 +222,10 @@ impl Host {
             | Op::TreeList(_)
             | Op::TreeScan
             | Op::TreeDiff
+            | Op::TreeMark(_)
+            | Op::TreeCompare(_)
+            | Op::TreeReset(_)
+            | Op::MarkRead(_)
             | Op::TarOut(_) => false,
         };
         let call = self.open(op);

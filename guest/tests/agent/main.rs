@@ -5,6 +5,7 @@ mod bare;
 mod corpus;
 mod host;
 mod hostile;
+mod marks;
 mod programs;
 mod trees;
 mod writes;

@@ -45,6 +45,7 @@ pub(crate) fn serve(agent: Agent) -> io::Result<()> {
         run_dir: _,
         owner: _,
         limits: _,
+        system: _,
         mut spawner,
     } = agent;
     let mut link = UnixStream::from(link);

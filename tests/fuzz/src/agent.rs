@@ -5,7 +5,7 @@
 
 use super::tar::mended;
 use pyro_guest::serve::{Agent, serve};
-use pyro_guest::spawn::{Child, Process, Program, SpawnError, Spawner};
+use pyro_guest::spawn::{Child, Lookout, Process, Program, SpawnError, Spawner};
 use pyro_protocol::boot::Limits;
 use pyro_protocol::frame::{self, CHUNK, Head};
 use pyro_protocol::message::{GuestMessage, Op, StreamMessage, TarIn};
@@ -28,6 +28,10 @@ impl Spawner for Nobody {
 
     fn processes(&self) -> std::io::Result<Vec<Process>> {
         Ok(Vec::new())
+    }
+
+    fn lookout(&self) -> Lookout {
+        Box::new(|| Ok(Vec::new()))
     }
 
     fn reap_others(&mut self, _: &[i32]) {}
@@ -62,6 +66,7 @@ pub fn unpack(data: &[u8]) {
                 disk_reserve: 0,
                 open_files: 0,
             },
+            system: None,
             spawner: Box::new(Nobody),
         })
     });

@@ -1,0 +1,152 @@
+//! A tree that nobody writes to for a while: programs are paused for a mark, and ended for a reset.
+
+use crate::calls::family::send;
+use crate::serve::port::Port;
+use crate::spawn::Lookout;
+use crate::tree::refusal;
+use pyro_protocol::message::{Failure, FailureCode};
+use rustix::process::Signal;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long programs may take to stop: one that waits for a disk stops when the disk has answered.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// How long programs may take to end after KILL.
+const END_LIMIT: Duration = Duration::from_secs(10);
+/// Between two looks.
+const TICK: Duration = Duration::from_millis(1);
+
+/// Whether somebody needs the tree for itself, and how to see who would write to it.
+pub(crate) struct Quiet {
+    taken: AtomicBool,
+    lookout: Lookout,
+}
+
+impl fmt::Debug for Quiet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Quiet")
+            .field("taken", &self.taken)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Nobody else begins to write while this is held; paused programs go on when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Hush<'a> {
+    quiet: &'a Quiet,
+    stopped: BTreeSet<(i32, u64)>,
+}
+
+impl Quiet {
+    pub(crate) fn new(lookout: Lookout) -> Self {
+        Self {
+            taken: AtomicBool::new(false),
+            lookout,
+        }
+    }
+
+    /// Whether programs and write sets have to wait for another time.
+    ///
+    /// # Errors
+    /// Where they have to.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if self.taken.load(Ordering::Acquire) {
+            let message = "change the tree: it is being marked or put back";
+            return Err(refusal(FailureCode::Conflict, message));
+        }
+        Ok(())
+    }
+
+    /// Takes the tree for itself.
+    ///
+    /// # Errors
+    /// Where somebody else has it.
+    pub(crate) fn hush(&self) -> Result<Hush<'_>, Failure> {
+        self.check()?;
+        self.taken.store(true, Ordering::Release);
+        Ok(Hush {
+            quiet: self,
+            stopped: BTreeSet::new(),
+        })
+    }
+
+    fn all(&self) -> Result<Vec<crate::spawn::Process>, Failure> {
+        (self.lookout)().map_err(|error| super::agent_failure("look at the programs", &error))
+    }
+}
+
+impl Hush<'_> {
+    /// Pauses every program; how many there are. Those that were paused already stay so afterwards.
+    ///
+    /// # Errors
+    /// Where one of them does not stop.
+    pub(crate) fn pause(&mut self, port: &Port) -> Result<u32, Failure> {
+        let deadline = Instant::now() + STOP_LIMIT;
+        loop {
+            port.check()?;
+            let all = self.quiet.all()?;
+            let mut running = 0;
+            for process in &all {
+                if process.stopped {
+                    continue;
+                }
+                running += 1;
+                // Once is enough, unless somebody lets it go on.
+                self.stopped.insert((process.pid, process.started));
+                send(process.pid, Signal::STOP);
+            }
+            if running == 0 {
+                return Ok(u32::try_from(all.len()).unwrap_or(u32::MAX));
+            }
+            if Instant::now() >= deadline {
+                let message = format!("pause the programs: {running} of them do not stop");
+                return Err(refusal(FailureCode::Io, message));
+            }
+            std::thread::sleep(TICK);
+        }
+    }
+
+    /// Ends every program; how many there were.
+    ///
+    /// # Errors
+    /// Where one of them does not end.
+    pub(crate) fn end(&mut self, port: &Port) -> Result<u32, Failure> {
+        let deadline = Instant::now() + END_LIMIT;
+        let mut seen = BTreeSet::new();
+        loop {
+            port.check()?;
+            let all = self.quiet.all()?;
+            if all.is_empty() {
+                return Ok(u32::try_from(seen.len()).unwrap_or(u32::MAX));
+            }
+            if Instant::now() >= deadline {
+                let message = format!("end the programs: {} of them live on", all.len());
+                return Err(refusal(FailureCode::Io, message));
+            }
+            // Stopped first: what is stopped starts no others, so that a fork bomb ends.
+            for signal in [Signal::STOP, Signal::KILL] {
+                for process in &all {
+                    seen.insert((process.pid, process.started));
+                    send(process.pid, signal);
+                }
+            }
+            std::thread::sleep(TICK);
+        }
+    }
+}
+
+impl Drop for Hush<'_> {
+    fn drop(&mut self) {
+        // A process id may have a new owner by now: only who is still the same goes on.
+        if !self.stopped.is_empty() {
+            for process in self.quiet.all().unwrap_or_default() {
+                if self.stopped.contains(&(process.pid, process.started)) {
+                    send(process.pid, Signal::CONT);
+                }
+            }
+        }
+        self.quiet.taken.store(false, Ordering::Release);
+    }
+}
