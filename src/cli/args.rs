@@ -200,6 +200,15 @@ pub(super) struct Run {
     /// End the program, and all it started, after this long
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub(super) timeout: String,
+    /// Processors that all processes together may keep busy, such as `2` or `1.5`
+    #[arg(long, value_name = "N")]
+    pub(super) cpus: Option<String>,
+    /// Memory of all processes together, such as `512MiB`
+    #[arg(long, value_name = "SIZE")]
+    pub(super) memory: Option<String>,
+    /// Keep the workspace afterwards: `on-failure`, `always`
+    #[arg(long, value_name = "WHEN")]
+    pub(super) keep: Option<String>,
     /// Print the request that this command stands for, and do nothing
     #[arg(long, value_name = "FORMAT")]
     pub(super) emit: Option<Format>,

@@ -143,7 +143,7 @@ pub(super) fn summary(receipt: &Receipt, terminal: &Terminal) {
             file.sha256.short()
         ));
     }
-    kept(receipt, terminal);
+    kept(receipt, terminal, |line| terminal.print(line));
 }
 
 /// The last line of `pyro apply`.
@@ -178,11 +178,11 @@ pub(super) fn as_expected(receipt: &Receipt) -> String {
 }
 
 /// Where the workspace is that was kept.
-fn kept(receipt: &Receipt, terminal: &Terminal) {
+fn kept(receipt: &Receipt, terminal: &Terminal, say: impl Fn(&str)) {
     let Some(kept) = &receipt.kept else { return };
     if let Some(path) = &kept.path {
         let path = visible(path);
-        terminal.print(&format!("kept  {path}  until {}\n", kept.until));
+        say(&format!("kept  {path}  until {}\n", kept.until));
     }
     if let Some(failed) = &kept.failed {
         terminal.error(&format!("the workspace is not kept: {failed}"));
@@ -199,6 +199,8 @@ pub(super) fn plural(many: usize, one: &str) -> String {
 
 /// What `pyro run` says beside the program's own output.
 pub(super) fn run(ran: &Ran, id: &str, document: &Document, terminal: &Terminal) {
+    // Standard output is the program's.
+    kept(&ran.receipt, terminal, |line| terminal.err(line.as_bytes()));
     if let Some(lost) = &ran.receipt.lost {
         terminal.error(lost);
         if lost.contains("make the sandbox") {

@@ -125,6 +125,15 @@ fn request(args: &Run) -> Result<(Request, Document), ParseErrors> {
     for path in &args.expose {
         builder = builder.expose(literal(path));
     }
+    if let Some(cpus) = &args.cpus {
+        builder = builder.cpus(cpus);
+    }
+    if let Some(memory) = &args.memory {
+        builder = builder.memory(memory);
+    }
+    if let Some(when) = &args.keep {
+        builder = builder.keep(when);
+    }
     for patch in &args.patch {
         builder = builder.step(Step::patch_from(literal(patch)));
     }

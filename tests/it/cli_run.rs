@@ -140,6 +140,34 @@ fn run_emits_the_request_it_stands_for() {
 }
 
 #[test]
+fn run_takes_limits_and_keeps_the_workspace() {
+    let world = World::new();
+    let args = |more: &[&str]| {
+        let command = ["--", "sh", "-c", "echo out; echo made > made"];
+        [
+            "run", "host", "--cpus", "1", "--memory", "64MiB", "--keep", "always",
+        ]
+        .iter()
+        .chain(more)
+        .chain(&command)
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+    };
+    let emitted = world.pyro(args(&["--emit", "toml"])).ended(0).stdout();
+    for line in ["cpus = 1", "memory = \"64MiB\"", "keep = \"always\""] {
+        assert!(emitted.contains(line), "{line}: {emitted}");
+    }
+    let ran = world.pyro(args(&[])).ended(0);
+    assert_eq!(ran.stdout(), "out\n");
+    let told = ran.stderr();
+    let path = told.split_whitespace().nth(1).expect("a path");
+    let made = std::fs::read_to_string(std::path::Path::new(path).join("made"));
+    assert_eq!(made.expect("kept"), "made\n", "{told}");
+    let wrong = world.pyro(["run", "host", "--memory", "64MB", "--", "true"]);
+    assert!(wrong.ended(125).stderr().contains("bad-size"));
+}
+
+#[test]
 fn the_callers_input_is_never_read_by_the_guest() {
     let world = World::with("pyro = 1\n[[step]]\nexec = [\"cat\"]\nexpect.stdout.empty = true\n");
     world
