@@ -7,8 +7,8 @@ suite=bookworm
 version=2.7.6-7
 original=patch_2.7.6.orig.tar.xz
 
-mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' |
-  grep -m 1 -E '/debian(\.list)?/?$') || {
+# What an update would fetch: known without ever having made one.
+mirror=$(apt-get --print-uris update | sed -n "s|^'\(.*\)/dists/.*|\1|p" | grep -m 1 -E '/debian(\.list)?/?$') || {
   echo "fetch.sh: apt is set up with no mirror of Debian; see sources.list(5)" >&2
   exit 1
 }
