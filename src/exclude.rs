@@ -123,6 +123,11 @@ impl Exclude {
         None
     }
 
+    /// Whether `.gitignore` files count.
+    pub fn reads_gitignores(&self) -> bool {
+        self.gitignore
+    }
+
     /// Whether a pattern of the request names a path, or a directory above it.
     pub fn names(&self, path: &[u8], is_directory: bool) -> bool {
         let path = Path::new(OsStr::from_bytes(path));

@@ -32,6 +32,7 @@
 //! [`patch`] turns patch text into exact replacements, and back. [`Request::plan`] and [`plan::Plan::apply`] take
 //! [`Options`] where the shortcuts of the builder do not reach.
 
+pub mod archive;
 pub mod batch;
 pub mod cli;
 pub mod exclude;

@@ -37,6 +37,7 @@ use crate::receipt::{
     ChangeReport, EnvironmentReport, KeptReport, LeftOutReport, Outcome, Receipt, RequestReport,
     SeedReport, StepReport, Text,
 };
+use crate::request::Digest;
 use crate::workspace::{
     Baseline, GroupError, IfMissing, KeepContents, KeptNote, NewGroup, RunDir, Seed, SeedError,
     StateDir, StateError, Timestamp,
@@ -368,12 +369,17 @@ impl Progress<'_> {
         let from = (seed.zip(exclude.as_ref())).map(|(seed, exclude)| Seed {
             path: &seed.path,
             exclude: Some(exclude),
+            archive: seed.archive.map(|archive| archive.bytes),
         });
         let filled = crate::workspace::fill(from, run, owner, keep).map_err(Lost::Seed)?;
         // A plan that was approved says what the copy must be; the seed may have changed since it was compared.
         if let Some(wanted) = seed.and_then(|seed| seed.contents)
             && contents(filled.baseline.entries().iter().filter_map(pinned)) != wanted
         {
+            return Err(Lost::OtherSeed);
+        }
+        // An archive is unpacked in the pass that hashes it.
+        if filled.archive.map(Digest) != seed.and_then(|seed| seed.archive).map(|it| it.sha256) {
             return Err(Lost::OtherSeed);
         }
         self.seed = seed.map(|seed| SeedReport {

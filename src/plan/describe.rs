@@ -171,9 +171,14 @@ impl Page {
             Some(seed) => {
                 let files = count(seed.files, "file", "files");
                 let size = bytes(seed.bytes);
+                let kind = if seed.archive.is_some() {
+                    "the archive "
+                } else {
+                    ""
+                };
                 self.field(
                     "seed",
-                    &format!("{files}, {size} from {}", escape(&seed.shown)),
+                    &format!("{files}, {size} from {kind}{}", escape(&seed.shown)),
                 );
                 for left in seed.left_out.iter().take(MAX_LEFT_OUT) {
                     let path = escape(&left.path.0);

@@ -184,6 +184,9 @@ fn workspace(workspace: &PlannedWorkspace) -> Value {
             "listing": seed.listing,
             "left_out": left_out.collect::<Vec<_>>(),
         });
+        if let Some(archive) = seed.archive {
+            out["archive"] = json!(archive.sha256);
+        }
         if seed.left_out_more > 0 {
             out["left_out_more"] = seed.left_out_more.into();
         }

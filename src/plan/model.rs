@@ -2,6 +2,7 @@
 
 use super::{Late, PlannedCapture, PlannedGolden, PlannedGroup, PlannedRetry, Problem};
 use crate::patch;
+use crate::preflight::ArchiveFact;
 use crate::request::{
     ChangedExpect, Combination, Digest, Duration, GuestPath, Missing, Overwrite, PatchMatch, Point,
     Pointer, Signal, Size, SnapshotName, StepId,
@@ -155,6 +156,8 @@ pub struct PlannedSeed {
     pub left_out: Vec<LeftOut>,
     /// How many more there are.
     pub left_out_more: u64,
+    /// It is this archive, not a directory. Another one is not run.
+    pub archive: Option<ArchiveFact>,
     /// Gitignore patterns of what is left out.
     pub exclude: Vec<String>,
     /// Whether its `.gitignore` files count as well.

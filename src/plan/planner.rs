@@ -54,7 +54,13 @@ pub fn plan_with(
     if let Some(problems) = Problems::from_vec(problems) {
         return Err(problems);
     }
-    let seeded = workspace.seed.as_ref().map_or(0, |seed| seed.files);
+    let seeded = workspace
+        .seed
+        .as_ref()
+        .map_or(0, |seed| match seed.archive {
+            Some(_) => 1,
+            None => seed.files,
+        });
     let mut plan = Plan {
         name: request.name.clone(),
         description: request.description.clone(),

@@ -140,6 +140,8 @@ codes! {
     SeedNotADirectory = "seed-not-a-directory",
     /// The seed or something in it cannot be read.
     SeedUnreadable = "seed-unreadable",
+    /// The seed is an archive that is damaged, breaks a rule or holds too much.
+    SeedArchive = "seed-archive",
     /// The seed has pyro's own state in it.
     SeedContainsState = "seed-contains-state",
     /// A path to expose is not there.

@@ -258,6 +258,7 @@ fn seed() -> Vec<Field> {
         field("others", number(), "Directories and links."),
         field("bytes", number(), "Of all files."),
         field("listing", one("digest"), "Of the paths, kinds and sizes."),
+        maybe("archive", one("digest"), "Of the archive, where it is one."),
         field(
             "left_out",
             list(object("Something that is not carried over.", left_out)),

@@ -157,7 +157,14 @@ pub(super) fn pattern_invalid(pattern: &str, why: &str, place: Pointer) -> Probl
 pub(super) fn listing(facts: &Facts) -> Option<&SeedListing> {
     match &facts.seed {
         Some(SeedFact::Directory(listing)) => Some(listing),
-        Some(SeedFact::Missing | SeedFact::NotADirectory | SeedFact::Unreadable(_)) | None => None,
+        Some(
+            SeedFact::Missing
+            | SeedFact::NotADirectory
+            | SeedFact::Unreadable(_)
+            | SeedFact::NotAnArchive(_)
+            | SeedFact::BadArchive(_),
+        )
+        | None => None,
     }
 }
 
@@ -232,15 +239,15 @@ fn seed(
         None | Some(SeedFact::Missing) => {
             return refuse(
                 ProblemCode::SeedMissing,
-                format!("there is no directory `{name}`"),
+                format!("there is no directory or archive `{name}`"),
                 "host paths begin at the directory of the request file; create it or name another",
             );
         }
         Some(SeedFact::NotADirectory) => {
             return refuse(
                 ProblemCode::SeedNotADirectory,
-                format!("`{name}` is not a directory"),
-                "name a directory; its contents become /workspace",
+                format!("`{name}` is neither a directory nor an archive"),
+                "name a directory or a tar; its contents become /workspace",
             );
         }
         Some(SeedFact::Unreadable(why)) => {
@@ -248,6 +255,23 @@ fn seed(
                 ProblemCode::SeedUnreadable,
                 format!("`{name}` cannot be listed: {why}"),
                 "make it readable for you, or name another directory",
+            );
+        }
+        Some(SeedFact::NotAnArchive(why)) => {
+            return refuse(
+                ProblemCode::SeedNotADirectory,
+                format!(
+                    "`{name}` is neither a directory nor an archive: {}",
+                    text::escape(why)
+                ),
+                "name a directory, or a tar that is plain or packed with gzip or zstd",
+            );
+        }
+        Some(SeedFact::BadArchive(why)) => {
+            return refuse(
+                ProblemCode::SeedArchive,
+                format!("the archive `{name}` is not taken: {}", text::escape(why)),
+                "unpack it yourself, look at what it holds, and name the directory; an archive may hold as much as `disk`",
             );
         }
         Some(SeedFact::Directory(listing)) => listing,
@@ -296,6 +320,7 @@ fn seed(
         left_out_more: listing.left_out_more,
         exclude: workspace.exclude.clone(),
         respect_gitignore: workspace.respect_gitignore,
+        archive: listing.archive,
         listing: listing_digest(listing),
         contents: None,
     };
@@ -338,6 +363,9 @@ fn seed(
 /// Of what a checkout elsewhere has too: no permission bits but that for running, which the umask leaves alone.
 fn listing_digest(listing: &SeedListing) -> Digest {
     let mut text = Vec::new();
+    if let Some(archive) = listing.archive {
+        text.extend_from_slice(&archive.sha256.0);
+    }
     for entry in &listing.entries {
         let (kind, more) = match &entry.kind {
             EntryKind::File if entry.mode & 0o100 != 0 => (b'x', &[][..]),

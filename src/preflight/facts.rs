@@ -1,6 +1,6 @@
 //! What the host looks like, as plain data: whoever has these facts needs no disk to plan.
 
-use crate::request::HostVariable;
+use crate::request::{Digest, HostVariable};
 use pyro_protocol::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,14 +89,30 @@ pub enum SeedFact {
     NotADirectory,
     /// It cannot be listed; why, in words.
     Unreadable(String),
-    /// It was walked.
+    /// A file is there, and it is no archive; why, in words.
+    NotAnArchive(String),
+    /// It is an archive that is not taken; why, in words.
+    BadArchive(String),
+    /// It was walked, or read through.
     Directory(SeedListing),
 }
 
-/// A seed directory that was walked.
+/// An archive that was read through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveFact {
+    /// Of the file as it lies there.
+    pub sha256: Digest,
+    /// Of all files in it, those that are left out as well.
+    pub bytes: u64,
+}
+
+/// A seed directory that was walked, or an archive that was read through.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SeedListing {
+    /// It is an archive, and which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchiveFact>,
     /// Absolute, links resolved.
     pub path: PathBuf,
     /// All that is below it, sorted by path (bytewise). Links are not followed.

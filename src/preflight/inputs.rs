@@ -176,8 +176,15 @@ fn seed(fact: &SeedFact, out: &mut Vec<Input>) {
         SeedFact::Missing => return root("nothing".to_owned()),
         SeedFact::NotADirectory => return root("no directory".to_owned()),
         SeedFact::Unreadable(why) => return root(format!("unreadable: {why}")),
+        SeedFact::NotAnArchive(why) => return root(format!("no archive: {why}")),
+        SeedFact::BadArchive(why) => return root(format!("a bad archive: {why}")),
         SeedFact::Directory(listing) => listing,
     };
+    if let Some(archive) = listing.archive {
+        let digest = archive.sha256;
+        let is = format!("archive at {}", listing.path.display());
+        return out.push(Input::new(InputKind::Seed, ".", is, Some(digest)));
+    }
     root(format!("directory at {}", listing.path.display()));
     for entry in &listing.entries {
         out.push(seed_entry(&listing.path, entry));

@@ -3,6 +3,7 @@
 //! Whether the facts allow what was asked is the planner's question. The patch parser is used only to learn which
 //! files of the seed a patch may name, so that no other contents are read.
 
+mod archive;
 mod facts;
 mod file;
 mod groups;
@@ -12,17 +13,20 @@ mod seed;
 mod touched;
 
 pub use facts::{
-    EntryKind, EnvironmentFact, ExportFact, ExposeFact, Facts, FileFact, GoldenFact, GroupFacts,
-    GroupVersion, HostFacts, MAX_FILE, MAX_LEFT_OUT, ParentFact, SeedContent, SeedEntry, SeedFact,
-    SeedLeftOut, SeedListing, TargetFact,
+    ArchiveFact, EntryKind, EnvironmentFact, ExportFact, ExposeFact, Facts, FileFact, GoldenFact,
+    GroupFacts, GroupVersion, HostFacts, MAX_FILE, MAX_LEFT_OUT, ParentFact, SeedContent,
+    SeedEntry, SeedFact, SeedLeftOut, SeedListing, TargetFact,
 };
 
 pub use inputs::{Input, InputKind, inputs};
 
 use crate::exclude::Exclude;
-use crate::request::{Action, Environment, HostVariable, Request};
+use crate::request::{Action, Environment, HostVariable, Request, Size};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+/// What an archive may hold where the request says nothing about `disk`.
+const ARCHIVE_LIMIT: u64 = 10 << 30;
 
 /// Where the caller stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +68,12 @@ pub fn gather(request: &Request, around: &Surroundings) -> Facts {
         let touched = touched::guest_paths(request, &facts.from);
         let workspace = &request.workspace;
         let exclude = Exclude::new(&workspace.exclude, workspace.respect_gitignore);
-        facts.seed = Some(seed::walk(&base.join(seed), &exclude, &touched, around));
+        let limit = workspace.disk.map_or(ARCHIVE_LIMIT, Size::as_bytes);
+        let path = base.join(seed);
+        facts.seed = Some(match archive::listing(&path, &exclude, &touched, limit) {
+            Some(fact) => fact,
+            None => seed::walk(&path, &exclude, &touched, around),
+        });
     }
     match &request.workspace.environment {
         Environment::Host => {}

@@ -71,7 +71,7 @@ impl RequestBuilder {
     pub fn machine(self, machine: impl Into<String>) -> Self {
         self.set(&["workspace", "machine"], Node::text(machine))
     }
-    /// The host directory that `/workspace` is filled from.
+    /// The host directory or archive that `/workspace` is filled from.
     pub fn seed(self, path: impl Into<String>) -> Self {
         self.set(&["workspace", "seed"], Node::text(path))
     }

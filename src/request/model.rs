@@ -77,7 +77,7 @@ pub struct Workspace {
     pub environment: Environment,
     /// The kind of machine.
     pub machine: MachineChoice,
-    /// A host directory to fill `/workspace` from, relative to the request file.
+    /// A host directory or archive to fill `/workspace` from, relative to the request file.
     pub seed: Option<String>,
     /// Gitignore patterns of paths of the seed that are left out, relative to it.
     pub exclude: Vec<String>,

@@ -70,7 +70,7 @@ pub(crate) static WORKSPACE: Place = Place {
         Key::new(
             "seed",
             Text(Kind::HostPath),
-            "A host directory that `/workspace` is filled from, relative to the request file.",
+            "A host directory or tar (plain, or packed with gzip or zstd) that `/workspace` is filled from, relative to the request file.",
         )
         .default("`/workspace` is empty"),
         Key::new(

@@ -228,7 +228,8 @@ impl SavedPlan {
             return Err(stale(Stale::of_hosts(&self.host, &host)));
         }
         if let Some(seed) = &mut planned.workspace.seed {
-            seed.contents = Some(seed_contents(&self.inputs));
+            // An archive is compared whole, by its digest.
+            seed.contents = (seed.archive.is_none()).then(|| seed_contents(&self.inputs));
         }
         Ok(planned)
     }
@@ -305,6 +306,10 @@ fn unsteady(facts: &Facts, inputs: &[Input]) -> Option<String> {
     let Some(SeedFact::Directory(listing)) = &facts.seed else {
         return None;
     };
+    if listing.archive.is_some() {
+        // Looked at once, and whole.
+        return None;
+    }
     let other = listing.contents.iter().find(|content| {
         let input = inputs
             .iter()

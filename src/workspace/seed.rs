@@ -1,14 +1,16 @@
-//! Fills a work tree from a seed directory and records the baseline in the same pass.
+//! Fills a work tree from a seed, a directory or an archive, and records the baseline in the same pass.
 //!
 //! Links stay links, hard links stay hard links, modes and modification times are kept, names may be any bytes.
 //! Setuid and setgid bits are dropped; devices, sockets and FIFOs are left out. The seed is only ever read.
 
+use super::remove::remove_tree;
 use super::{Baseline, RunDir};
+use crate::archive::{ArchiveError, Unpacked};
 use crate::exclude::{Exclude, Level, MAX_GITIGNORE};
 use pyro_protocol::manifest::{Entry, Manifest};
 use pyro_protocol::message::Kind;
 use sha2::{Digest as _, Sha256};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::{self, BufWriter, Read as _, Write as _};
@@ -35,10 +37,12 @@ pub enum KeepContents {
 /// What a work tree is filled from.
 #[derive(Debug, Clone, Copy)]
 pub struct Seed<'a> {
-    /// A directory on the host.
+    /// A directory on the host, or an archive.
     pub path: &'a Path,
     /// What of it is left out.
     pub exclude: Option<&'a Exclude>,
+    /// It is an archive, whose files are this many bytes: one that holds more is not taken.
+    pub archive: Option<u64>,
 }
 
 impl<'a> From<&'a Path> for Seed<'a> {
@@ -47,6 +51,7 @@ impl<'a> From<&'a Path> for Seed<'a> {
         Self {
             path,
             exclude: None,
+            archive: None,
         }
     }
 }
@@ -60,6 +65,8 @@ pub struct Filled {
     pub entries: u64,
     /// Of all regular files.
     pub bytes: u64,
+    /// sha256 of the archive that was unpacked.
+    pub archive: Option<[u8; 32]>,
 }
 
 /// Why a work tree was not filled.
@@ -72,6 +79,14 @@ pub enum SeedError {
         path: PathBuf,
         /// The reason.
         source: io::Error,
+    },
+    /// The archive is not taken. It was read through when it was planned, so it is another one now.
+    #[error("the archive {} is not the one that was planned: {why}", path.display())]
+    Archive {
+        /// On the host.
+        path: PathBuf,
+        /// The reason.
+        why: String,
     },
     /// The copy cannot be written.
     #[error("write {}", path.display())]
@@ -116,6 +131,8 @@ pub fn fill(
         pack: pack.map(|file| BufWriter::with_capacity(1 << 20, file)),
         pack_end: 0,
         twins: HashMap::new(),
+        closed: BTreeMap::new(),
+        directories: Vec::new(),
         entries: Vec::new(),
         bytes: 0,
         clones: true,
@@ -125,10 +142,40 @@ pub fn fill(
             Vec::new()
         },
     };
+    let mut archive = None;
     if let Some(seed) = seed {
-        copier.copy(seed)?;
+        match seed.archive {
+            None => copier.copy(seed)?,
+            Some(limit) => {
+                let unpacked = run.path().join("unpacked");
+                let Unpacked { whole, closed } = unpack_seed(seed.path, limit, &unpacked)?;
+                (archive, copier.closed) = (Some(whole.sha256), closed);
+                copier.copy(Seed {
+                    path: &unpacked,
+                    ..seed
+                })?;
+                remove_tree(&unpacked).map_err(writing(&unpacked))?;
+            }
+        }
     }
-    copier.finish(run, &pack_path)
+    let filled = copier.finish(run, &pack_path)?;
+    Ok(Filled { archive, ..filled })
+}
+
+/// Beside the tree: what is copied from there is left out, counted and recorded as that of any directory.
+fn unpack_seed(archive: &Path, limit: u64, into: &Path) -> Result<Unpacked, SeedError> {
+    let file = File::open(archive).map_err(reading(archive))?;
+    fs::create_dir(into).map_err(writing(into))?;
+    crate::archive::unpack(file, limit, into).map_err(|error| match error {
+        ArchiveError::Io(source) => writing(into)(source),
+        ArchiveError::NotAnArchive(_)
+        | ArchiveError::Damaged(_)
+        | ArchiveError::Refused { .. }
+        | ArchiveError::TooLarge(_) => SeedError::Archive {
+            path: archive.to_owned(),
+            why: error.to_string(),
+        },
+    })
 }
 
 fn reading(path: &Path) -> impl FnOnce(io::Error) -> SeedError {
@@ -148,6 +195,10 @@ struct Copier {
     pack_end: u64,
     /// First copy of each inode with several names.
     twins: HashMap<(u64, u64), usize>,
+    /// Modes that the source does not have, for us to read it.
+    closed: BTreeMap<Vec<u8>, u32>,
+    /// To be finished: entry, mode, modification time.
+    directories: Vec<(usize, u32, SystemTime)>,
     entries: Vec<Entry>,
     bytes: u64,
     clones: bool,
@@ -159,11 +210,10 @@ impl Copier {
         let Seed {
             path: seed,
             exclude,
+            archive: _,
         } = seed;
         let nothing = Exclude::nothing();
         let exclude = exclude.unwrap_or(&nothing);
-        // Directories are finished (mode, times) after everything in them was made.
-        let mut finished: Vec<(PathBuf, u32, SystemTime)> = Vec::new();
         let mut waiting = vec![(Vec::new(), Level::default())];
         while let Some((relative, above)) = waiting.pop() {
             let from = join(seed, &relative);
@@ -183,9 +233,9 @@ impl Copier {
                 }
                 if kind.is_dir() {
                     fs::create_dir(&target).map_err(writing(&target))?;
-                    finished.push((
-                        target,
-                        metadata.mode() & 0o1777,
+                    self.directories.push((
+                        self.entries.len(),
+                        self.mode(&path, &metadata) & 0o1777,
                         metadata.modified().map_err(reading(&source))?,
                     ));
                     self.entries
@@ -205,16 +255,31 @@ impl Copier {
                 }
             }
         }
-        for (path, mode, modified) in finished.into_iter().rev() {
-            let directory = File::open(&path).map_err(writing(&path))?;
-            self.give(&directory).map_err(writing(&path))?;
-            directory
-                .set_permissions(fs::Permissions::from_mode(mode))
-                .map_err(writing(&path))?;
-            directory
-                .set_times(FileTimes::new().set_modified(modified))
-                .map_err(writing(&path))?;
-        }
+        Ok(())
+    }
+
+    fn mode(&self, path: &[u8], seen: &fs::Metadata) -> u32 {
+        self.closed.get(path).copied().unwrap_or(seen.mode())
+    }
+
+    /// Gives a directory its mode and time, after everything in it was made and looked at.
+    fn finish_directory(
+        &mut self,
+        index: usize,
+        mode: u32,
+        modified: SystemTime,
+    ) -> Result<(), SeedError> {
+        let path = join(&self.tree, &self.entries[index].path);
+        let directory = File::open(&path).map_err(writing(&path))?;
+        self.give(&directory).map_err(writing(&path))?;
+        directory
+            .set_permissions(fs::Permissions::from_mode(mode))
+            .map_err(writing(&path))?;
+        directory
+            .set_times(FileTimes::new().set_modified(modified))
+            .map_err(writing(&path))?;
+        let metadata = directory.metadata().map_err(writing(&path))?;
+        note(&mut self.entries[index], &metadata);
         Ok(())
     }
 
@@ -281,11 +346,12 @@ impl Copier {
                 "it changed while it was read",
             )));
         }
+        let mode = self.mode(&path, &metadata) & 0o777;
         let mut to = OpenOptions::new()
             .read(true)
             .write(true)
             .create_new(true)
-            .mode(metadata.mode() & 0o777)
+            .mode(mode)
             .open(target)
             .map_err(writing(target))?;
         let cloned = self.clones && metadata.len() >= CLONE_FROM && {
@@ -321,7 +387,6 @@ impl Copier {
         let modified = metadata.modified().map_err(reading(source))?;
         to.set_times(FileTimes::new().set_modified(modified))
             .map_err(writing(target))?;
-        let mode = metadata.mode() & 0o777;
         let mut made = to.metadata().map_err(writing(target))?;
         if made.mode() & 0o7777 != mode {
             // The umask took something away.
@@ -355,18 +420,19 @@ impl Copier {
         // The run's folder around it is closed; inside, every id may enter.
         fs::set_permissions(&self.tree, fs::Permissions::from_mode(0o755))
             .map_err(writing(&self.tree))?;
-        // Links, directories and hard links were touched after they were recorded; files were not.
+        // Links and hard links were touched after they were recorded; files were not. Directories are last, from the
+        // innermost: a closed one lets nobody in.
         for index in 0..self.entries.len() {
             let entry = &self.entries[index];
             let twin = entry.kind == Kind::File && !self.twins.is_empty();
-            if entry.kind != Kind::File || twin {
+            if entry.kind == Kind::Symlink || twin {
                 let path = join(&self.tree, &entry.path);
                 let metadata = fs::symlink_metadata(&path).map_err(writing(&path))?;
-                let entry = &mut self.entries[index];
-                entry.mode = metadata.mode() & 0o7777;
-                (entry.mtime_ns, entry.ctime_ns, entry.inode) =
-                    (mtime_ns(&metadata), ctime_ns(&metadata), metadata.ino());
+                note(&mut self.entries[index], &metadata);
             }
+        }
+        for (index, mode, modified) in std::mem::take(&mut self.directories).into_iter().rev() {
+            self.finish_directory(index, mode, modified)?;
         }
         self.entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         let now = SystemTime::now()
@@ -390,6 +456,7 @@ impl Copier {
         Ok(Filled {
             entries,
             bytes: self.bytes,
+            archive: None,
             baseline: Baseline::new(manifest, pack),
         })
     }
@@ -434,6 +501,12 @@ fn ctime_ns(metadata: &fs::Metadata) -> i64 {
         .ctime()
         .saturating_mul(1_000_000_000)
         .saturating_add(metadata.ctime_nsec())
+}
+
+fn note(entry: &mut Entry, metadata: &fs::Metadata) {
+    entry.mode = metadata.mode() & 0o7777;
+    (entry.mtime_ns, entry.ctime_ns, entry.inode) =
+        (mtime_ns(metadata), ctime_ns(metadata), metadata.ino());
 }
 
 fn entry(path: Vec<u8>, kind: Kind, metadata: &fs::Metadata) -> Entry {

@@ -147,6 +147,7 @@ fn surroundings(base: &Path) -> Surroundings {
         fs::write(base.join("project").join(name), text).expect("a new file");
     }
     fs::write(base.join("taken.txt"), "taken\n").expect("a new file");
+    fs::write(base.join("cut.tar.gz"), b"\x1f\x8b\x08\0").expect("a new file");
     let big = fs::File::create(base.join("big.bin")).expect("a new file");
     big.set_len(65 << 20).expect("a file with a hole");
     std::os::unix::fs::symlink("project", base.join("link")).expect("a new link");

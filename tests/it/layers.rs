@@ -8,7 +8,7 @@ const MAY_USE: [(&str, &[&str]); 4] = [
     ("request", &[]),
     ("patch", &[]),
     // The patch engine only to learn which files a patch may name: docs/decisions has the reason.
-    ("preflight", &["exclude", "patch", "request"]),
+    ("preflight", &["archive", "exclude", "patch", "request"]),
     ("plan", &["exclude", "patch", "preflight", "request"]),
 ];
 

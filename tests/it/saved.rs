@@ -371,6 +371,43 @@ fn a_plan_is_not_saved_over_other_files_or_into_what_it_rests_on() {
     save(&world);
 }
 
+// proves: W11
+#[test]
+fn an_archive_is_compared_whole_and_again_when_it_is_unpacked() {
+    let world = world();
+    let first = include_bytes!("../../fixtures/run/seed_archive/seed.tar.gz");
+    let other = include_bytes!("../../fixtures/plan/seed_archive/seed.tar.gz");
+    world.write("a.tar.gz", first);
+    let request = Request::new("host")
+        .seed("a.tar.gz")
+        .step(Step::exec(["true"]))
+        .build()
+        .expect("a request");
+    let options = Options {
+        base_dir: world.work(),
+        state_dir: Some(world.state()),
+        ..Options::default()
+    };
+    let (saved, _) = SavedPlan::of_request(&request, &options).expect("it plans");
+    let checked = saved.check(&options).expect("nothing changed");
+    let ran = checked.apply(&options, &mut |_| {}).expect("it runs");
+    assert_eq!(ran.receipt.outcome, Outcome::Passed);
+    let unsaved = request.plan(&options).expect("it plans");
+    world.write("a.tar.gz", other);
+    for plan in [checked, unsaved] {
+        let ran = plan.apply(&options, &mut |_| {}).expect("a receipt");
+        assert_eq!(ran.receipt.outcome, Outcome::Lost);
+        let lost = ran.receipt.lost.expect("a reason");
+        assert!(lost.contains("not the one that was planned"), "{lost}");
+    }
+    match saved.check(&options) {
+        Err(Error::Saved(SavedError::Stale(stale))) => {
+            assert_eq!(stale.as_slice()[0].input(), ("seed", ".".to_owned()));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_seed_that_changes_after_it_was_compared_does_not_run() {
     let world = world();
