@@ -163,8 +163,11 @@ fn several_marks_are_kept_apart() {
     let mut pictures = vec![picture(&host.tree())];
     mark(&mut host, "m0");
     for (index, damage) in DAMAGE.iter().enumerate() {
-        // What an earlier one took away is not there to be changed. A FIFO is not kept.
-        let damage = format!("{{ {damage}; }} 2>/dev/null; find . -type p -delete");
+        // What an earlier one took away is not there to be changed. A FIFO is not kept, nor what the agent may not
+        // read: in a sandbox it may read everything, here it is whoever runs the tests.
+        let damage = format!(
+            "{{ {damage}; }} 2>/dev/null; find . -type p -delete; find . -type f ! -perm -400 -exec chmod u+r {{}} +"
+        );
         sh(&mut host, &damage);
         pictures.push(picture(&host.tree()));
         mark(&mut host, &format!("m{}", index + 1));
