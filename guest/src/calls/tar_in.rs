@@ -5,7 +5,7 @@
 //! all it holds; one that is there already is merged, and keeps its mode. Files and links replace files and links;
 //! a file never replaces a directory, nor a directory a file.
 
-use super::journal::Journal;
+use super::journal::{self, Journal};
 use super::walk::LeftOut;
 use super::{World, agent_failure, merge};
 use crate::serve::port::Port;
@@ -16,7 +16,7 @@ use pyro_protocol::message::{Failure, FailureCode, Kind, Records, Reply, TarIn};
 use rustix::fs::{self, AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::fd::OwnedFd;
 use tar::{Archive, Header, PaxExtensions};
 
@@ -26,14 +26,21 @@ const MAX_ENTRIES: u64 = 1_000_000;
 const MAX_NAMES: usize = 128 << 20;
 /// Bytes of an extended header: the names that do not fit the plain one.
 const MAX_EXTENDED: u64 = 64 << 10;
+/// So many zeros in a row are left out of a file.
+const HOLE: usize = 4 << 10;
 
 /// Unpacks stream 1.
 ///
 /// # Errors
 /// Where the archive breaks the rules or does not fit the tree; then the tree is as before.
 pub(super) fn unpack(world: &World, port: &Port, op: &TarIn) -> Result<Reply, Failure> {
-    let to = tree::clean(&op.to)?;
-    let mut journal = Journal::new(world).map_err(|errno| kernel(errno, "unpack", &to))?;
+    let unchanged = |failure: Failure| Failure {
+        message: format!("{}; {}", failure.message, journal::NOTHING_CHANGED),
+        ..failure
+    };
+    let to = tree::clean(&op.to).map_err(unchanged)?;
+    let mut journal =
+        Journal::new(world).map_err(|errno| unchanged(kernel(errno, "unpack", &to)))?;
     match unpack_into(world, port, &mut journal, &to) {
         Ok(records) => match journal.keep() {
             Ok(()) => Ok(Reply::Records(records)),
@@ -49,14 +56,16 @@ fn unpack_into(
     journal: &mut Journal<'_>,
     to: &[u8],
 ) -> Result<Records, Failure> {
-    let made = fs::mkdirat(journal.corner(), "x", Mode::RWXU).and_then(|()| {
-        tree::open(
-            journal.corner(),
-            b"x",
-            OFlags::RDONLY | OFlags::DIRECTORY,
-            Links::Refuse,
-        )
-    });
+    let made = journal::point()
+        .and_then(|()| fs::mkdirat(journal.corner(), "x", Mode::RWXU))
+        .and_then(|()| {
+            tree::open(
+                journal.corner(),
+                b"x",
+                OFlags::RDONLY | OFlags::DIRECTORY,
+                Links::Refuse,
+            )
+        });
     let root = made.map_err(|errno| kernel(errno, "unpack", to))?;
     let mut unpacker = Unpacker {
         world,
@@ -125,7 +134,8 @@ impl Unpacker<'_> {
         io::copy(&mut input, &mut io::sink()).map_err(|error| torn(&error))?;
         for (path, mode, times) in self.directories.drain(..).rev() {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-            let set = tree::open(&self.root, &path, flags, Links::Refuse)
+            let set = journal::point()
+                .and_then(|()| tree::open(&self.root, &path, flags, Links::Refuse))
                 .and_then(|dir| fs::fchmod(&dir, mode).and_then(|()| fs::futimens(&dir, &times)));
             match set {
                 // A later entry may have taken its place.
@@ -188,6 +198,7 @@ impl Unpacker<'_> {
                 Err(bad("an entry has no name", &raw))
             };
         };
+        journal::point().map_err(doing)?;
         let parent = self.parent(parent, &path)?;
         match header.entry_type().as_byte() {
             b'0' | b'7' => {
@@ -295,8 +306,10 @@ impl Unpacker<'_> {
         size: u64,
         path: &[u8],
     ) -> Result<(), Failure> {
+        let writing = |error: io::Error| agent_failure("unpack", &error);
         let mut buffer = vec![0; CHUNK];
         let mut left = size;
+        let mut hole = false;
         while left > 0 {
             let count = match data.read(&mut buffer) {
                 Ok(0) => return Err(bad("the archive ends within a file", path)),
@@ -306,9 +319,18 @@ impl Unpacker<'_> {
                     return Err(bad(&error.to_string(), path));
                 }
             };
-            file.write_all(&buffer[..count])
-                .map_err(|error| agent_failure("unpack", &error))?;
+            // Nothing but zeros takes no disk, as it need not have where it came from.
+            hole = count >= HOLE && buffer[..count].iter().all(|byte| *byte == 0);
+            if hole {
+                let step = i64::try_from(count).unwrap_or(0);
+                file.seek(SeekFrom::Current(step)).map_err(writing)?;
+            } else {
+                file.write_all(&buffer[..count]).map_err(writing)?;
+            }
             left = left.saturating_sub(count as u64);
+        }
+        if hole {
+            file.set_len(size).map_err(writing)?;
         }
         self.records.bytes += size;
         Ok(())
@@ -357,12 +379,21 @@ impl Unpacker<'_> {
     }
 }
 
-/// `1700000000.25` as seconds and nanoseconds.
+/// `1700000000.25` as seconds and nanoseconds; `-0.25` is a quarter of a second before 1970.
 fn seconds(text: &str) -> Option<(i64, i64)> {
+    let (text, before) = match text.strip_prefix('-') {
+        Some(text) => (text, true),
+        None => (text, false),
+    };
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let whole: i64 = whole.parse().ok().filter(|&whole| whole >= 0)?;
     let part: String = part.chars().chain("000000000".chars()).take(9).collect();
-    Some((whole, part.parse().ok()?))
+    let part: i64 = part.parse().ok().filter(|&part| part >= 0)?;
+    Some(match (before, part) {
+        (false, part) => (whole, part),
+        (true, 0) => (-whole, 0),
+        (true, part) => (-whole - 1, 1_000_000_000 - part),
+    })
 }
 
 /// A name of the archive that stays inside.

@@ -319,3 +319,43 @@ fn what_became_something_else_is_not_packed_as_that() {
     let packed = pack("dir", Kind::Directory);
     assert_eq!(records(&packed).entries, 0);
 }
+
+#[test]
+fn times_before_1970_and_holes_are_kept() {
+    let mut builder = Builder::new(Vec::new());
+    let mut put = |name: &str, mtime: &str, data: &[u8]| {
+        builder
+            .append_pax_extensions([("mtime", mtime.as_bytes())])
+            .expect("an extended header");
+        let mut header = Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(data.len() as u64);
+        builder
+            .append_data(&mut header, name, data)
+            .expect("an entry");
+    };
+    put("old", "-1.25", b"x");
+    put("moon", "-14182940", b"x");
+    put("now", "1700000000.123456789", b"x");
+    let mut holes = vec![0; 4 << 20];
+    holes[1 << 20] = b'x';
+    put("holes", "1", &holes);
+    put("zeros", "1", &vec![0; 1 << 20]);
+    let bytes = builder.into_inner().expect("an archive");
+    let mut host = Host::new();
+    let to = Bytes::default();
+    let answer = host.run_with(Op::TarIn(TarIn { to }), &bytes);
+    assert_eq!(records(&answer).entries, 5);
+    let meta = |name: &str| host.tree().join(name).metadata().expect("there");
+    let time = |name| (meta(name).mtime(), meta(name).mtime_nsec());
+    assert_eq!(time("old"), (-2, 750_000_000));
+    assert_eq!(time("moon"), (-14_182_940, 0));
+    assert_eq!(time("now"), (1_700_000_000, 123_456_789));
+    let read = |name: &str| std::fs::read(host.tree().join(name)).expect("there");
+    assert!(read("holes") == holes, "the contents are the same");
+    assert!(read("zeros") == vec![0; 1 << 20], "to the end");
+    assert!(
+        meta("holes").blocks() * 512 < 1 << 20,
+        "the holes are holes"
+    );
+}

@@ -1,6 +1,8 @@
 //! A write set is stopped at every single step: by an error, by a file system that refuses from there on, by SIGKILL.
 //! Whatever it was, the tree is the old one or the new one, to the nanosecond, once an agent has looked at it.
 
+mod archive;
+
 use super::fault::Faults;
 use super::{NOTHING_CHANGED, recover};
 use crate::calls::{World, file_op};
@@ -153,10 +155,14 @@ fn open(run: &Path) -> World {
 }
 
 fn apply(world: &World, (set, input): (FilesWrite, Vec<u8>)) -> Result<Reply, Failure> {
+    send(world, Op::FilesWrite(set), input)
+}
+
+fn send(world: &World, op: Op, input: Vec<u8>) -> Result<Reply, Failure> {
     let outbox = Arc::new(Outbox::new().expect("an outbox"));
     let port = Port::new(1, 1, outbox, Arc::default());
     port.take_input(input, true).expect("short enough");
-    file_op(world, &port, Op::FilesWrite(set))
+    file_op(world, &port, op)
 }
 
 fn again(run: &Path) -> std::io::Result<super::Recovered> {
@@ -275,6 +281,11 @@ fn a_child() {
             let world = open(place);
             let _faults = Faults::new(dies);
             apply(&world, the_set()).expect("it applies");
+        }
+        "unpack" => {
+            let world = open(place);
+            let _faults = Faults::new(dies);
+            archive::unpack(&world).expect("it fits");
         }
         "recover" => {
             let _faults = Faults::new(dies);
