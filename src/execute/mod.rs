@@ -18,6 +18,7 @@ mod exec;
 mod expect;
 mod files;
 mod golden;
+mod living;
 mod output;
 mod points;
 mod redact;
@@ -26,6 +27,7 @@ mod show;
 
 pub use event::{Event, Stream};
 pub use golden::{GoldenChange, Goldens, Verdict};
+pub use living::{Living, execute_in};
 pub use show::summary;
 
 use crate::exclude::Exclude;
@@ -35,7 +37,7 @@ use crate::machine::{
 use crate::plan::{PinnedKind, Plan, PlannedAction, PlannedEnvironment, PlannedKeep, contents};
 use crate::receipt::{
     ChangeReport, EnvironmentReport, KeptReport, LeftOutReport, Outcome, Receipt, RequestReport,
-    SeedReport, StepReport, Text,
+    SeedReport, StepReport, Text, WorkspaceReport,
 };
 use crate::request::Digest;
 use crate::workspace::{
@@ -81,6 +83,8 @@ enum Lost {
         "fill the workspace: the seed is not the one that was planned; somebody changed it meanwhile"
     )]
     OtherSeed,
+    #[error("read the workspace's baseline")]
+    Baseline(#[source] io::Error),
     #[error(transparent)]
     Boot(MachineError),
     #[error("reach the agent")]
@@ -128,17 +132,7 @@ pub fn execute(
         .new_receipt(started, run.id())
         .map_err(ExecuteError::State)?;
     state.thin_receipts().map_err(ExecuteError::State)?;
-    let mut progress = Progress {
-        plan,
-        steps: Vec::new(),
-        isolation: Vec::new(),
-        seed: None,
-        changes: Vec::new(),
-        lost: None,
-        cancelled: false,
-        failed: false,
-        clock,
-    };
+    let mut progress = Progress::new(plan, clock);
     on_event(Event::Started { plan });
     let ending =
         booting.and_then(|booting| progress.run(booting, &run, &folder, cancel, goldens, on_event));
@@ -273,6 +267,22 @@ struct Progress<'a> {
     clock: Instant,
 }
 
+impl<'a> Progress<'a> {
+    fn new(plan: &'a Plan, clock: Instant) -> Self {
+        Self {
+            plan,
+            steps: Vec::new(),
+            isolation: Vec::new(),
+            seed: None,
+            changes: Vec::new(),
+            lost: None,
+            cancelled: false,
+            failed: false,
+            clock,
+        }
+    }
+}
+
 impl Progress<'_> {
     /// Fills the tree, runs the steps, and lets go of the sandbox, which ends by itself from then on.
     fn run(
@@ -290,7 +300,19 @@ impl Progress<'_> {
             range,
         } = begun;
         // Nobody looks into the tree before the first step.
-        let baseline = self.fill(run, ids)?;
+        let diffs = self.plan.steps.iter().any(|step| {
+            matches!(
+                step.action,
+                PlannedAction::Diff(_) | PlannedAction::Snapshot(_) | PlannedAction::Reset(_)
+            )
+        });
+        let keep = if diffs {
+            KeepContents::Yes
+        } else {
+            KeepContents::No
+        };
+        let (baseline, seed) = fill(self.plan, run.path(), ids, keep)?;
+        self.seed = seed;
         self.phase("workspace filled");
         // Greeted before it is there: its answer is the first thing that it says.
         let stream = booting.link().try_clone();
@@ -302,31 +324,7 @@ impl Progress<'_> {
         self.phase("agent answers");
         let mut session = Session::new(link, self.plan, run, folder, cancel, &baseline);
         session.goldens = goldens.clone();
-        for step in &self.plan.steps {
-            let skipped = self.lost.is_some() || self.cancelled || (self.failed && !step.always);
-            if skipped || cancel.is_cancelled() {
-                self.cancelled |= cancel.is_cancelled();
-                let report = show::not_run(step);
-                on_event(Event::StepEnded {
-                    step,
-                    report: &report,
-                });
-                self.steps.push(report);
-                continue;
-            }
-            on_event(Event::StepStarted { step });
-            let report = self.step(&mut session, step, on_event);
-            on_event(Event::StepEnded {
-                step,
-                report: &report,
-            });
-            self.phase(&format!("step {} ended", step.label()));
-            for (name, value) in &report.captures {
-                let key = (step.number - 1, name.clone());
-                session.captured.insert(key, value.clone());
-            }
-            self.steps.push(report);
-        }
+        self.all_steps(&mut session, cancel, on_event);
         if self.lost.is_none() {
             match session.changes() {
                 Ok(changes) => self.changes = changes.iter().map(ChangeReport::from).collect(),
@@ -344,59 +342,41 @@ impl Progress<'_> {
         Ok((machine, range))
     }
 
-    fn phase(&self, what: &str) {
-        log::debug!("{what} after {:?}", self.clock.elapsed());
+    fn all_steps(
+        &mut self,
+        session: &mut Session<'_>,
+        cancel: &Cancel,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) {
+        for step in &self.plan.steps {
+            let skipped = self.lost.is_some() || self.cancelled || (self.failed && !step.always);
+            if skipped || cancel.is_cancelled() {
+                self.cancelled |= cancel.is_cancelled();
+                let report = show::not_run(step);
+                on_event(Event::StepEnded {
+                    step,
+                    report: &report,
+                });
+                self.steps.push(report);
+                continue;
+            }
+            on_event(Event::StepStarted { step });
+            let report = self.step(session, step, on_event);
+            on_event(Event::StepEnded {
+                step,
+                report: &report,
+            });
+            self.phase(&format!("step {} ended", step.label()));
+            for (name, value) in &report.captures {
+                let key = (step.number - 1, name.clone());
+                session.captured.insert(key, value.clone());
+            }
+            self.steps.push(report);
+        }
     }
 
-    fn fill(&mut self, run: &RunDir, ids: Ids) -> Result<Baseline, Lost> {
-        let owner = match ids {
-            Ids::Single => None,
-            Ids::Range { base } => Some(base + 1),
-        };
-        let diffs = self.plan.steps.iter().any(|step| {
-            matches!(
-                step.action,
-                PlannedAction::Diff(_) | PlannedAction::Snapshot(_) | PlannedAction::Reset(_)
-            )
-        });
-        let keep = if diffs {
-            KeepContents::Yes
-        } else {
-            KeepContents::No
-        };
-        let seed = self.plan.workspace.seed.as_ref();
-        let exclude = seed.map(|seed| Exclude::new(&seed.exclude, seed.respect_gitignore));
-        let from = (seed.zip(exclude.as_ref())).map(|(seed, exclude)| Seed {
-            path: &seed.path,
-            exclude: Some(exclude),
-            archive: seed.archive.map(|archive| archive.bytes),
-        });
-        let filled = crate::workspace::fill(from, run, owner, keep).map_err(Lost::Seed)?;
-        // A plan that was approved says what the copy must be; the seed may have changed since it was compared.
-        if let Some(wanted) = seed.and_then(|seed| seed.contents)
-            && contents(filled.baseline.entries().iter().filter_map(pinned)) != wanted
-        {
-            return Err(Lost::OtherSeed);
-        }
-        // An archive is unpacked in the pass that hashes it.
-        if filled.archive.map(Digest) != seed.and_then(|seed| seed.archive).map(|it| it.sha256) {
-            return Err(Lost::OtherSeed);
-        }
-        self.seed = seed.map(|seed| SeedReport {
-            path: seed.path.display().to_string(),
-            entries: filled.entries,
-            bytes: filled.bytes,
-            left_out: seed
-                .left_out
-                .iter()
-                .map(|left| LeftOutReport {
-                    path: Text::from(&left.path[..]),
-                    reason: left.reason.clone(),
-                })
-                .collect(),
-            left_out_more: seed.left_out_more,
-        });
-        Ok(filled.baseline)
+    fn phase(&self, what: &str) {
+        log::debug!("{what} after {:?}", self.clock.elapsed());
     }
 
     /// Reports the steps that were never reached.
@@ -453,6 +433,10 @@ impl Progress<'_> {
                     .map(|path| path.display().to_string())
                     .collect(),
             },
+            workspace: workspace.existing.as_ref().map(|existing| WorkspaceReport {
+                id: existing.id.clone(),
+                name: existing.name.clone(),
+            }),
             seed: self.seed,
             limits: workspace.limits_shown.clone(),
             outcome,
@@ -468,6 +452,52 @@ impl Progress<'_> {
             kept: None,
         }
     }
+}
+
+/// Fills the tree in a folder of the state directory as the plan says, and says what it did.
+fn fill(
+    plan: &Plan,
+    folder: &Path,
+    ids: Ids,
+    keep: KeepContents,
+) -> Result<(Baseline, Option<SeedReport>), Lost> {
+    let owner = match ids {
+        Ids::Single => None,
+        Ids::Range { base } => Some(base + 1),
+    };
+    let seed = plan.workspace.seed.as_ref();
+    let exclude = seed.map(|seed| Exclude::new(&seed.exclude, seed.respect_gitignore));
+    let from = (seed.zip(exclude.as_ref())).map(|(seed, exclude)| Seed {
+        path: &seed.path,
+        exclude: Some(exclude),
+        archive: seed.archive.map(|archive| archive.bytes),
+    });
+    let filled = crate::workspace::fill(from, folder, owner, keep).map_err(Lost::Seed)?;
+    // A plan that was approved says what the copy must be; the seed may have changed since it was compared.
+    if let Some(wanted) = seed.and_then(|seed| seed.contents)
+        && contents(filled.baseline.entries().iter().filter_map(pinned)) != wanted
+    {
+        return Err(Lost::OtherSeed);
+    }
+    // An archive is unpacked in the pass that hashes it.
+    if filled.archive.map(Digest) != seed.and_then(|seed| seed.archive).map(|it| it.sha256) {
+        return Err(Lost::OtherSeed);
+    }
+    let report = seed.map(|seed| SeedReport {
+        path: seed.path.display().to_string(),
+        entries: filled.entries,
+        bytes: filled.bytes,
+        left_out: seed
+            .left_out
+            .iter()
+            .map(|left| LeftOutReport {
+                path: Text::from(&left.path[..]),
+                reason: left.reason.clone(),
+            })
+            .collect(),
+        left_out_more: seed.left_out_more,
+    });
+    Ok((filled.baseline, report))
 }
 
 /// An entry of the baseline as an approved plan counts it.

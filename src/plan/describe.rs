@@ -2,7 +2,10 @@
 
 use super::summary::{self, HOST_WRITE};
 use super::text::{bytes, count, escape, escape_line, grouped};
-use super::{Certainty, Enforcement, Plan, PlannedAction, PlannedStep, PlannedWorkspace, Slot};
+use super::{
+    Certainty, Enforcement, ExistingWorkspace, Plan, PlannedAction, PlannedStep, PlannedWorkspace,
+    Slot,
+};
 
 /// How many lines of diff a step may take.
 const MAX_LINES: usize = 200;
@@ -135,6 +138,24 @@ impl Page {
     }
 
     fn workspace(&mut self, workspace: &PlannedWorkspace) {
+        if let Some(ExistingWorkspace { id, name }) = &workspace.existing {
+            let name = name
+                .as_ref()
+                .map_or_else(String::new, |name| format!(" {}", escape(name)));
+            self.field(
+                "workspace",
+                &format!(
+                    "{id}{name}, which lives: {} on {}",
+                    escape(&workspace.environment_shown),
+                    workspace.machine.as_str()
+                ),
+            );
+            self.field(
+                "",
+                "what is in it is not looked at; every step is checked when it runs",
+            );
+            return;
+        }
         let note = workspace.machine_note.as_ref();
         let note = note.map_or_else(String::new, |note| format!(" ({})", escape(note)));
         self.field(

@@ -213,6 +213,8 @@ fn workspace(workspace: &PlannedWorkspace) -> Value {
         let when = if keep.always { "always" } else { "on-failure" };
         json!({ "when": when, "ttl": keep.ttl.to_string() })
     });
+    let existing = workspace.existing.as_ref();
+    let existing = existing.map(|existing| json!({"id": existing.id, "name": existing.name}));
     let mut out = json!({
         "environment": workspace.environment_shown,
         "machine": workspace.machine.as_str(),
@@ -225,6 +227,15 @@ fn workspace(workspace: &PlannedWorkspace) -> Value {
     });
     if let Some(keep) = keep {
         out["keep"] = keep;
+    }
+    if let Some(existing) = existing {
+        out["existing"] = existing;
+    }
+    if let Some(name) = &workspace.name {
+        out["name"] = name.clone().into();
+    }
+    if !workspace.labels.is_empty() {
+        out["labels"] = json!(workspace.labels);
     }
     out
 }

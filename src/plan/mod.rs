@@ -13,6 +13,7 @@
 mod describe;
 mod draft;
 mod exec;
+mod existing;
 mod expect;
 mod export;
 mod files;
@@ -38,11 +39,11 @@ pub use golden::{GoldenUse, PlannedGolden};
 pub use groups::{GroupSetting, PlannedGroup};
 pub use json::to_json;
 pub use model::{
-    Certainty, Effect, Enforcement, HostWrite, LeftOut, LeftOutStep, Plan, PlannedAction,
-    PlannedDelete, PlannedDiff, PlannedEnvironment, PlannedExec, PlannedExport, PlannedKeep,
-    PlannedLimit, PlannedList, PlannedMachine, PlannedPatch, PlannedRead, PlannedRefusal,
-    PlannedSeed, PlannedStep, PlannedText, PlannedWorkspace, PlannedWrite, PlannedWriteFile, Reach,
-    TextCheck,
+    Certainty, Effect, Enforcement, ExistingWorkspace, HostWrite, LeftOut, LeftOutStep, Plan,
+    PlannedAction, PlannedDelete, PlannedDiff, PlannedEnvironment, PlannedExec, PlannedExport,
+    PlannedKeep, PlannedLimit, PlannedList, PlannedMachine, PlannedPatch, PlannedRead,
+    PlannedRefusal, PlannedSeed, PlannedStep, PlannedText, PlannedWorkspace, PlannedWrite,
+    PlannedWriteFile, Reach, TextCheck,
 };
 pub(crate) use pinned::seed_contents;
 pub use pinned::{PinnedKind, contents};

@@ -76,8 +76,23 @@ pub struct PlannedWorkspace {
     pub keep: Option<PlannedKeep>,
     /// Of the sandbox.
     pub hostname: String,
+    /// It lives already, and nothing is made.
+    pub existing: Option<ExistingWorkspace>,
+    /// What it is called, of one that is made.
+    pub name: Option<String>,
+    /// What else is to be known of it.
+    pub labels: BTreeMap<String, String>,
     /// For people: what is short, unusual or assumed.
     pub notes: Vec<String>,
+}
+
+/// A workspace that lives, which the steps are run in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExistingWorkspace {
+    /// 12 hex digits.
+    pub id: String,
+    /// As it was called when the plan was made.
+    pub name: Option<String>,
 }
 
 /// What happens to `/workspace` when the run is over.

@@ -104,16 +104,22 @@ pub(super) struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     fn new(request: &'a Request, facts: &'a Facts, goldens: GoldenUse) -> Self {
+        let lives = request.existing.is_some();
         let tree = match workspace::listing(facts) {
-            None if request.workspace.seed.is_some() => SymbolicTree::unknown(),
+            None if lives || request.workspace.seed.is_some() => SymbolicTree::unknown(),
             listing => SymbolicTree::new(listing),
+        };
+        let commands = if lives {
+            vec![text::OTHERS]
+        } else {
+            Vec::new()
         };
         Self {
             facts,
             goldens,
-            kept: [(Point::Baseline, Kept::baseline(&tree))].into(),
+            kept: points::at_the_beginning(facts, &tree, &commands),
             tree,
-            commands: Vec::new(),
+            commands,
             problems: Vec::new(),
             host_writes: Vec::new(),
             exported: BTreeMap::new(),

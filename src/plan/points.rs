@@ -4,7 +4,9 @@ use super::draft::Draft;
 use super::planner::Planner;
 use super::tree::SymbolicTree;
 use super::{Certainty, PlannedAction, Problem, ProblemCode, text};
+use crate::preflight::{ExistingFact, Facts};
 use crate::request::{Point, Pointer, Reset, Snapshot, did_you_mean};
+use std::collections::BTreeMap;
 
 /// What was expected when the workspace was kept.
 #[derive(Debug, Clone)]
@@ -18,16 +20,28 @@ pub(super) struct Kept<'a> {
     commands: Vec<usize>,
 }
 
-impl<'a> Kept<'a> {
-    /// What is there before the first step.
-    pub(super) fn baseline(tree: &SymbolicTree<'a>) -> Self {
-        Self {
-            step: 0,
-            always: true,
-            tree: tree.clone(),
-            commands: Vec::new(),
-        }
-    }
+/// What can be gone back to before the first step: the baseline, and the snapshots of a workspace that lives.
+pub(super) fn at_the_beginning<'a>(
+    facts: &Facts,
+    tree: &SymbolicTree<'a>,
+    commands: &[usize],
+) -> BTreeMap<Point, Kept<'a>> {
+    let kept = Kept {
+        step: 0,
+        always: true,
+        tree: tree.clone(),
+        commands: commands.to_vec(),
+    };
+    let names = match &facts.existing {
+        Some(ExistingFact::Found(living)) => &living.snapshots[..],
+        Some(ExistingFact::Missing(_) | ExistingFact::Several(_) | ExistingFact::Unusable(_))
+        | None => &[],
+    };
+    let points = names.iter().filter_map(|name| Point::parse(name));
+    points
+        .chain([Point::Baseline])
+        .map(|point| (point, kept.clone()))
+        .collect()
 }
 
 pub(super) fn snapshot(
@@ -43,7 +57,10 @@ pub(super) fn snapshot(
             Problem::new(
                 ProblemCode::SnapshotTwice,
                 draft.pointer.at("snapshot"),
-                format!("step {} makes the snapshot `{point}` already", first.step),
+                match first.step {
+                    0 => format!("the workspace has a snapshot `{point}` already"),
+                    step => format!("step {step} makes the snapshot `{point}` already"),
+                },
             )
             .help("give each snapshot a name of its own"),
         ),
@@ -87,10 +104,12 @@ pub(super) fn reset(
         draft.certainty = if kept.commands.is_empty() {
             Certainty::Exact
         } else {
-            draft.note(format!(
-                "what {} did by the time of the snapshot stays",
-                text::steps(&kept.commands)
-            ));
+            if kept.step > 0 {
+                draft.note(format!(
+                    "what {} did by the time of the snapshot stays",
+                    text::steps(&kept.commands)
+                ));
+            }
             Certainty::Predicted
         };
     }
@@ -120,7 +139,12 @@ pub(super) fn known(
             Problem::new(
                 ProblemCode::SnapshotMissing,
                 place.clone(),
-                format!("no earlier step makes a snapshot `{point}`"),
+                match planner.facts.existing {
+                    None => format!("no earlier step makes a snapshot `{point}`"),
+                    Some(_) => format!(
+                        "the workspace has no snapshot `{point}`, and no earlier step makes one"
+                    ),
+                },
             )
             .note(format!("known by then: {}", known.join(", ")))
             .help(help),
@@ -137,7 +161,12 @@ pub(super) fn known(
 
 /// Both trees are kept and put back, or neither.
 fn whole(planner: &Planner<'_>, verb: &str, draft: &mut Draft) {
-    if planner.facts.environment.is_some() {
+    let lives_in_a_directory = match &planner.facts.existing {
+        Some(ExistingFact::Found(living)) => living.made.directory.is_some(),
+        Some(ExistingFact::Missing(_) | ExistingFact::Several(_) | ExistingFact::Unusable(_))
+        | None => false,
+    };
+    if planner.facts.environment.is_some() || lives_in_a_directory {
         draft.host(
             Problem::new(
                 ProblemCode::SnapshotRefused,

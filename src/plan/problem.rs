@@ -126,6 +126,14 @@ macro_rules! codes {
 }
 
 codes! {
+    /// There is no workspace of that name or id.
+    WorkspaceMissing = "workspace-missing",
+    /// Several workspaces bear that name.
+    WorkspaceAmbiguous = "workspace-ambiguous",
+    /// The workspace is stopped.
+    WorkspaceStopped = "workspace-stopped",
+    /// What the workspace's folder holds cannot be used.
+    WorkspaceUnusable = "workspace-unusable",
     /// The environment's directory is not there.
     EnvironmentMissing = "environment-missing",
     /// The environment is something else than a directory.

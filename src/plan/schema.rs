@@ -13,6 +13,7 @@ pub fn schema() -> Value {
     schema["title"] = "pyro plan, version 1".into();
     schema["definitions"] = json!({
         "workspace": object("The workspace that is made.", workspace()),
+        "existing": object("A workspace that lives.", existing()),
         "seed": object("What fills the workspace.", seed()),
         "limit": object("A limit, and how it is kept.", limit()),
         "reach": object("What outside of the workspace is touched.", reach()),
@@ -244,8 +245,30 @@ fn workspace() -> Vec<Field> {
             one("keep"),
             "Whether it is kept when the run is over.",
         ),
+        maybe(
+            "existing",
+            one("existing"),
+            "The workspace that lives and is used; nothing is made then.",
+        ),
+        maybe("name", text(), "What it is called."),
+        maybe(
+            "labels",
+            json!({ "type": "object", "additionalProperties": text() }),
+            "What else is to be known of it.",
+        ),
         field("hostname", text(), "Of the sandbox."),
         field("notes", list(text()), "What is short, unusual or assumed."),
+    ]
+}
+
+fn existing() -> Vec<Field> {
+    vec![
+        field("id", text(), "12 hex digits."),
+        field(
+            "name",
+            or_null(text()),
+            "As it was called when the plan was made.",
+        ),
     ]
 }
 

@@ -36,9 +36,14 @@ pub(crate) fn bytes(number: u64) -> String {
     format!("{}.{} {unit}", tenths / 10, tenths % 10)
 }
 
+/// Stands for what happens in a workspace that lives, beside the steps.
+pub(crate) const OTHERS: usize = 0;
+
 /// `step 1`, `steps 1 and 3`, `steps 1, 3, 4 and 9 more`
 pub(crate) fn steps(numbers: &[usize]) -> String {
     match numbers {
+        // Others come at any time, so what steps do beside them adds nothing.
+        [OTHERS, ..] => "whoever uses the workspace".to_owned(),
         [] => "no step".to_owned(),
         [one] => format!("step {one}"),
         [one, two] => format!("steps {one} and {two}"),

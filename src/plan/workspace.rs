@@ -2,7 +2,7 @@
 
 use super::{
     LeftOut, PlannedEnvironment, PlannedKeep, PlannedMachine, PlannedSeed, PlannedWorkspace,
-    Problem, ProblemCode,
+    Problem, ProblemCode, existing,
     limits::{self, Decided},
     text,
 };
@@ -28,8 +28,11 @@ pub(super) fn plan(
     facts: &Facts,
     problems: &mut Vec<Problem>,
 ) -> PlannedWorkspace {
-    let workspace = &request.workspace;
     let place = Pointer("/workspace".to_owned());
+    if let Some(name) = &request.existing {
+        return existing::plan(name, facts.existing.as_ref(), place, problems);
+    }
+    let workspace = &request.workspace;
     let mut notes = Vec::new();
     let environment = match &workspace.environment {
         Environment::Host => PlannedEnvironment::Host,
@@ -95,9 +98,24 @@ pub(super) fn plan(
         groups,
         processors,
         limits_shown,
-        hostname: HOSTNAME.to_owned(),
+        hostname: hostname(workspace.name.as_deref()),
+        existing: None,
+        name: workspace.name.clone(),
+        labels: workspace.labels.clone(),
         notes,
     }
+}
+
+/// The name where it can be the name of a host (RFC 1123, one label), else one for all.
+fn hostname(name: Option<&str>) -> String {
+    let fits = |name: &&str| {
+        let inner = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
+        name.len() <= 63
+            && name.bytes().all(inner)
+            && !name.starts_with('-')
+            && !name.ends_with('-')
+    };
+    name.filter(fits).unwrap_or(HOSTNAME).to_owned()
 }
 
 /// What becomes of the work tree, once it is known how the run ended.

@@ -2,6 +2,7 @@
 
 use crate::request::{Digest, HostVariable};
 use pyro_protocol::Bytes;
+use pyro_protocol::boot::Limits;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -35,6 +36,66 @@ pub struct Facts {
     pub outside: BTreeSet<String>,
     /// Host paths that exports become, by the request's spelling.
     pub exports: BTreeMap<String, ExportFact>,
+    /// The workspace that lives, where the request names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub existing: Option<ExistingFact>,
+}
+
+/// What there is under the name of a workspace that lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExistingFact {
+    /// Nothing; names that come near.
+    Missing(Vec<String>),
+    /// More than one workspace of that name; their ids.
+    Several(Vec<String>),
+    /// It cannot be used; why, in words.
+    Unusable(String),
+    /// This one.
+    Found(LivingFact),
+}
+
+/// A workspace that lives. What is in it is not looked at: it may be another thing the next moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LivingFact {
+    /// 12 hex digits.
+    pub id: String,
+    /// As it is called now.
+    pub name: Option<String>,
+    /// Whether programs can be run in it.
+    pub started: bool,
+    /// The snapshots that there are, besides the baseline.
+    pub snapshots: Vec<String>,
+    /// How it was made.
+    pub made: MadeFact,
+}
+
+/// How a workspace that lives was made, as far as a plan for it tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeFact {
+    /// `host`, `dir:PATH`, as the request said it.
+    pub environment: String,
+    /// Of a `dir:` environment: absolute.
+    pub directory: Option<PathBuf>,
+    /// Absolute.
+    pub expose: Vec<PathBuf>,
+    /// Of the sandbox.
+    pub hostname: String,
+    /// In force for the whole workspace.
+    pub limits: Limits,
+    /// The same for people.
+    pub limits_shown: Vec<LimitFact>,
+}
+
+/// A limit, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitFact {
+    /// `memory`, `disk`.
+    pub name: String,
+    /// `4GiB`.
+    pub value: String,
+    /// `enforced`, `watched`, `not_enforced`.
+    pub enforcement: String,
 }
 
 /// The host and the caller.

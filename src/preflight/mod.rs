@@ -13,9 +13,9 @@ mod seed;
 mod touched;
 
 pub use facts::{
-    ArchiveFact, EntryKind, EnvironmentFact, ExportFact, ExposeFact, Facts, FileFact, GoldenFact,
-    GroupFacts, GroupVersion, HostFacts, MAX_FILE, MAX_LEFT_OUT, ParentFact, SeedContent,
-    SeedEntry, SeedFact, SeedLeftOut, SeedListing, TargetFact,
+    ArchiveFact, EntryKind, EnvironmentFact, ExistingFact, ExportFact, ExposeFact, Facts, FileFact,
+    GoldenFact, GroupFacts, GroupVersion, HostFacts, LimitFact, LivingFact, MAX_FILE, MAX_LEFT_OUT,
+    MadeFact, ParentFact, SeedContent, SeedEntry, SeedFact, SeedLeftOut, SeedListing, TargetFact,
 };
 
 pub use inputs::{Input, InputKind, inputs};

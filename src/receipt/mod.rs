@@ -15,6 +15,7 @@ pub use model::{
     AttemptReport, ChangeReport, EnvironmentReport, ExecReport, ExpectFailure, FileReport,
     HunkReport, KeptReport, LeftOutReport, NearestReport, Outcome, OutputReport, PatchReason,
     PathVersion, Receipt, RefusalReport, RequestReport, SeedReport, StepOutcome, StepReport, Text,
+    WorkspaceReport,
 };
 pub use runs::{RunOutcome, RunReport, Runs};
 

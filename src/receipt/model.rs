@@ -73,6 +73,9 @@ pub struct Receipt {
     pub isolation: Vec<String>,
     /// The system tree.
     pub environment: EnvironmentReport,
+    /// The workspace that lives and was used; nothing was made then, and what differs from its baseline was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<WorkspaceReport>,
     /// What filled the workspace.
     pub seed: Option<SeedReport>,
     /// Limits in force, each with how it is kept.
@@ -94,6 +97,17 @@ pub struct Receipt {
     /// Of a workspace that was to be kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<KeptReport>,
+}
+
+/// A workspace that lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct WorkspaceReport {
+    /// 12 hex digits.
+    pub id: String,
+    /// As it was called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// What became of a workspace that was to be kept.

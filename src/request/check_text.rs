@@ -236,6 +236,8 @@ pub(crate) fn check(kind: Kind, text: &str) -> Result<(), Wrong> {
             Some(_) => Ok(()),
             None => Err(word(text.trim_start_matches("SIG"), &Signal::ALL.map(|signal| signal.name))),
         },
+        Kind::ShortText => short_text(text),
+        Kind::LabelKey => label_key(text),
         Kind::Word(words) => match words.contains(&text) {
             true => Ok(()),
             false => Err(word(text, words)),
@@ -294,6 +296,35 @@ fn environment(text: &str) -> Result<(), Wrong> {
         Some(path) => no_nul(path),
         None => Err(wrong("not an environment")),
     }
+}
+
+/// Names and values of labels: 1 to 120 characters on one line.
+fn short_text(text: &str) -> Result<(), Wrong> {
+    let because = if text.is_empty() {
+        "is empty"
+    } else if text.chars().count() > 120 {
+        "has more than 120 characters"
+    } else if text.contains(char::is_control) {
+        "has a line break or another control character"
+    } else {
+        return Ok(());
+    };
+    Err(Wrong::new(ErrorCode::BadName, "not a name")
+        .because(because)
+        .help("1 to 120 characters on one line"))
+}
+
+fn label_key(text: &str) -> Result<(), Wrong> {
+    let first = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let rest = text
+        .bytes()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'));
+    if first && rest && text.len() <= 64 {
+        return Ok(());
+    }
+    Err(Wrong::new(ErrorCode::BadName, "not the key of a label")
+        .because("is not the key of a label")
+        .help("a letter or digit, then letters, digits, `.`, `_` or `-`, at most 64 in all"))
 }
 
 fn guest_path(text: &str) -> Result<GuestPath, Wrong> {

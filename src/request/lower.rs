@@ -29,7 +29,14 @@ pub(crate) fn lower(tree: &Node) -> Request {
             .collect(),
         combination: Combination::default(),
         left_out: BTreeSet::new(),
-        workspace: tree.get("workspace").map(workspace).unwrap_or_default(),
+        existing: tree
+            .get("workspace")
+            .and_then(Node::as_text)
+            .map(str::to_owned),
+        workspace: match tree.get("workspace") {
+            Some(node) if node.as_text().is_none() => workspace(node),
+            Some(_) | None => Workspace::default(),
+        },
         steps: tree
             .get("step")
             .map(Node::elements)
@@ -53,6 +60,8 @@ fn workspace(node: &Node) -> Workspace {
         seed: text(node, "seed"),
         exclude: texts(node, "exclude"),
         respect_gitignore: flag(node, "respect_gitignore").unwrap_or(false),
+        name: text(node, "name"),
+        labels: texts_by_name(node, "labels"),
         expose: texts(node, "expose"),
         cpus: node.get("cpus").map(|node| {
             let read = match node.as_text() {

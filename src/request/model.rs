@@ -58,6 +58,9 @@ pub struct Request {
     pub env: Vec<String>,
     /// The workspace to make.
     pub workspace: Workspace,
+    /// The name or id of a workspace that lives, to run the steps in. Nothing is made then, and `workspace` says
+    /// nothing.
+    pub existing: Option<String>,
     /// Values by name: the request runs once for each combination.
     pub matrix: BTreeMap<String, Vec<String>>,
     /// The combination that the request was resolved for; empty in a document.
@@ -83,6 +86,10 @@ pub struct Workspace {
     pub exclude: Vec<String>,
     /// Whether the seed's `.gitignore` files count as well.
     pub respect_gitignore: bool,
+    /// What it is called: 1 to 120 characters on one line.
+    pub name: Option<String>,
+    /// What else is to be known of one that lives on, by key.
+    pub labels: BTreeMap<String, String>,
     /// Host paths shown read-only at the same place. `~/` is the caller's home.
     pub expose: Vec<String>,
     /// Processors that all processes together may keep busy.

@@ -73,6 +73,7 @@ pub(crate) fn raise(request: &Request) -> Node {
         vars,
         env,
         workspace,
+        existing,
         matrix,
         combination: _,
         redact,
@@ -89,7 +90,10 @@ pub(crate) fn raise(request: &Request) -> Node {
         vars.iter().map(|(name, value)| (name, Node::text(value))),
     );
     fields.list("env", env);
-    fields.table("workspace", raise_workspace(workspace));
+    match existing {
+        Some(name) => fields.text("workspace", Some(name)),
+        None => fields.table("workspace", raise_workspace(workspace)),
+    }
     fields.map(
         "matrix",
         matrix
@@ -114,6 +118,8 @@ fn raise_workspace(workspace: &Workspace) -> Fields {
         seed,
         exclude,
         respect_gitignore,
+        name,
+        labels,
         expose,
         cpus,
         memory,
@@ -135,6 +141,11 @@ fn raise_workspace(workspace: &Workspace) -> Fields {
     fields.text("seed", seed.as_ref());
     fields.list("exclude", exclude);
     fields.flag("respect_gitignore", respect_gitignore.then_some(true));
+    fields.text("name", name.as_ref());
+    fields.map(
+        "labels",
+        labels.iter().map(|(key, value)| (key, Node::text(value))),
+    );
     fields.list("expose", expose);
     match cpus.and_then(|cpus| cpus.as_whole()) {
         Some(whole) => fields.integer("cpus", Some(whole)),

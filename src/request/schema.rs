@@ -236,6 +236,8 @@ fn kind(kind: Kind) -> Value {
                 .map(|signal| format!("SIG{}", signal.name));
             words(names.chain(long).collect())
         }
+        Kind::ShortText => pattern(r"^[^\u0000-\u001f\u007f-\u009f]{1,120}$"),
+        Kind::LabelKey => pattern("^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"),
         Kind::VarName => pattern("^[A-Za-z_][A-Za-z0-9_-]*$"),
         Kind::HostVariable => pattern("^[A-Za-z_][A-Za-z0-9_]*$"),
         Kind::EnvName => pattern(r"^[^=\u0000]+$"),

@@ -117,6 +117,10 @@ pub(crate) enum Kind {
     Point,
     /// The name of a signal.
     Signal,
+    /// 1 to 120 characters on one line.
+    ShortText,
+    /// The key of a label.
+    LabelKey,
     /// The name of a variable of the request.
     VarName,
     /// The name of a variable of a program's environment.
@@ -152,6 +156,8 @@ impl Kind {
             | Self::SnapshotName
             | Self::Point
             | Self::Signal
+            | Self::ShortText
+            | Self::LabelKey
             | Self::VarName
             | Self::EnvName
             | Self::HostVariable
@@ -167,6 +173,8 @@ impl Kind {
             | Self::Argument
             | Self::Payload
             | Self::Expected
+            | Self::ShortText
+            | Self::LabelKey
             | Self::VarName
             | Self::EnvName => "text".into(),
             Self::HostVariable => "the name of a host variable".into(),
@@ -213,6 +221,8 @@ impl Kind {
             | Self::SnapshotName
             | Self::Point
             | Self::Signal
+            | Self::ShortText
+            | Self::LabelKey
             | Self::VarName
             | Self::EnvName
             | Self::Word(_) => "texts",
@@ -236,6 +246,7 @@ impl Shape {
                 format!("a table of {key} = {}", of.wanted())
             }
             Self::Table(_) | Self::Expect => "a table".into(),
+            Self::TextOr(_, place) if place.one_of.is_empty() => "a name, or a table".into(),
             Self::TextOr(kind, place) => format!(
                 "{}, or a table with {}",
                 kind.wanted(),

@@ -32,8 +32,12 @@ pub(crate) static REQUEST: Place = Place {
             "Names of variables of the host's environment that the request may read as `${env.NAME}`; not for secrets.",
         )
         .default("none"),
-        Key::new("workspace", Table(&WORKSPACE), "The workspace to make.")
-            .default("an empty one on the host's programs"),
+        Key::new(
+            "workspace",
+            TextOr(Kind::ShortText, &WORKSPACE),
+            "The workspace to make; or the name or id of one that lives, which the steps are run in.",
+        )
+        .default("an empty one on the host's programs"),
         Key::new(
             "matrix",
             Map(Kind::VarName, &NotEmpty(&Text(Kind::VarValue))),
@@ -85,6 +89,18 @@ pub(crate) static WORKSPACE: Place = Place {
             "Whether what the seed's own `.gitignore` files name is left out as well.",
         )
         .default("`false`"),
+        Key::new(
+            "name",
+            Text(Kind::ShortText),
+            "What the workspace is called: 1 to 120 characters on one line. Where it can be one, it is the host name too.",
+        )
+        .default("none"),
+        Key::new(
+            "labels",
+            Map(Kind::LabelKey, &Text(Kind::ShortText)),
+            "What else is to be known of a workspace that lives on.",
+        )
+        .default("none"),
         Key::new(
             "expose",
             List(&Text(Kind::HostPath)),

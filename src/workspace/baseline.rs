@@ -1,12 +1,13 @@
 //! What a workspace's files were when it was made.
 
 use pyro_protocol::manifest::{Entry, Manifest};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 
 /// The baseline of a workspace: what each path was, and its contents where they were kept.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Baseline {
     manifest: Manifest,
     pack: Option<File>,
@@ -16,6 +17,25 @@ impl Baseline {
     /// From a manifest, and the pack file that its offsets point into.
     pub fn new(manifest: Manifest, pack: Option<File>) -> Self {
         Self { manifest, pack }
+    }
+
+    /// Reads it from the folder of a workspace: `baseline`, and `pack` where contents were kept. Without a file it
+    /// is that of an empty workspace.
+    ///
+    /// # Errors
+    /// Where a file cannot be read, or is no manifest.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        let manifest = match fs::read(folder.join("baseline")) {
+            Ok(bytes) => Manifest::decode(&bytes).map_err(io::Error::other)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Manifest::default(),
+            Err(error) => return Err(error),
+        };
+        let pack = match File::open(folder.join("pack")) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { manifest, pack })
     }
 
     /// Everything that was there, sorted by path.

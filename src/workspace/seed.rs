@@ -3,8 +3,8 @@
 //! Links stay links, hard links stay hard links, modes and modification times are kept, names may be any bytes.
 //! Setuid and setgid bits are dropped; devices, sockets and FIFOs are left out. The seed is only ever read.
 
+use super::Baseline;
 use super::remove::remove_tree;
-use super::{Baseline, RunDir};
 use crate::archive::{ArchiveError, Unpacked};
 use crate::exclude::{Exclude, Level, MAX_GITIGNORE};
 use pyro_protocol::manifest::{Entry, Manifest};
@@ -98,17 +98,17 @@ pub enum SeedError {
     },
 }
 
-/// Fills `run`'s tree from `seed` (or leaves it empty) and writes the baseline. `owner` owns every path then.
+/// Fills the tree in `folder` from `seed` (or leaves it empty) and writes the baseline. `owner` owns every path then.
 ///
 /// # Errors
 /// Where the seed cannot be read or the copy not written.
 pub fn fill(
     seed: Option<Seed<'_>>,
-    run: &RunDir,
+    folder: &Path,
     owner: Option<u32>,
     keep: KeepContents,
 ) -> Result<Filled, SeedError> {
-    let pack_path = run.path().join("pack");
+    let pack_path = folder.join("pack");
     let pack = match (seed, keep) {
         (Some(_), KeepContents::Yes) => {
             let options = OpenOptions::new()
@@ -126,7 +126,7 @@ pub fn fill(
         _ => None,
     };
     let mut copier = Copier {
-        tree: run.path().join("tree"),
+        tree: folder.join("tree"),
         owner,
         pack: pack.map(|file| BufWriter::with_capacity(1 << 20, file)),
         pack_end: 0,
@@ -147,7 +147,7 @@ pub fn fill(
         match seed.archive {
             None => copier.copy(seed)?,
             Some(limit) => {
-                let unpacked = run.path().join("unpacked");
+                let unpacked = folder.join("unpacked");
                 let Unpacked { whole, closed } = unpack_seed(seed.path, limit, &unpacked)?;
                 (archive, copier.closed) = (Some(whole.sha256), closed);
                 copier.copy(Seed {
@@ -158,7 +158,7 @@ pub fn fill(
             }
         }
     }
-    let filled = copier.finish(run, &pack_path)?;
+    let filled = copier.finish(folder, &pack_path)?;
     Ok(Filled { archive, ..filled })
 }
 
@@ -416,7 +416,7 @@ impl Copier {
         Ok(offset)
     }
 
-    fn finish(mut self, run: &RunDir, pack_path: &Path) -> Result<Filled, SeedError> {
+    fn finish(mut self, folder: &Path, pack_path: &Path) -> Result<Filled, SeedError> {
         // The run's folder around it is closed; inside, every id may enter.
         fs::set_permissions(&self.tree, fs::Permissions::from_mode(0o755))
             .map_err(writing(&self.tree))?;
@@ -444,7 +444,7 @@ impl Copier {
         };
         // Without entries it says what its absence says.
         if !manifest.entries.is_empty() {
-            let path = run.path().join("baseline");
+            let path = folder.join("baseline");
             fs::write(&path, manifest.encode()).map_err(writing(&path))?;
             // The agent may be another user; the folder around it is closed to everybody else.
             fs::set_permissions(&path, fs::Permissions::from_mode(0o644))

@@ -25,7 +25,12 @@ pub(crate) fn create(size: Size, folder: &Path) -> Result<(), Box<dyn Error>> {
         let ours = || {
             let started = Instant::now();
             let run = state.new_run()?;
-            fill(Some((&*seed).into()), &run, owner(ids), KeepContents::No)?;
+            fill(
+                Some((&*seed).into()),
+                run.path(),
+                owner(ids),
+                KeepContents::No,
+            )?;
             let took = started.elapsed();
             runs.push(run);
             Ok(took)

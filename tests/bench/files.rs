@@ -90,7 +90,12 @@ impl Live {
         let state = StateDir::open(Some(folder))?;
         let run = state.new_run()?;
         let (ids, lock) = machine::ids_for_this_user()?;
-        fill(seed.map(Into::into), &run, owner(ids), KeepContents::No)?;
+        fill(
+            seed.map(Into::into),
+            run.path(),
+            owner(ids),
+            KeepContents::No,
+        )?;
         let boot = Boot {
             run_dir: Bytes::from(run.path().as_os_str().as_bytes()),
             environment: BootEnvironment::Host,

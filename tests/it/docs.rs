@@ -226,6 +226,9 @@ fn examples_are_what_their_fences_say() {
     let known = [
         "error=too-large",
         "error=not-utf8",
+        "problem=workspace-ambiguous",
+        "problem=workspace-stopped",
+        "problem=workspace-unusable",
         "problem=environment-unreadable",
         "problem=seed-unreadable",
         "problem=expose-unreadable",

@@ -255,7 +255,11 @@ fn workspace() -> impl Strategy<Value = Workspace> {
         of(1..4_194_304_u64),
         prop_oneof![Just(Keep::Never), Just(Keep::OnFailure), Just(Keep::Always)],
         of(duration()),
-        of((1..8_192_000_u64).prop_map(Cpus::from_millis)),
+        (
+            of((1..8_192_000_u64).prop_map(Cpus::from_millis)),
+            of("[^\\p{Cc}]{1,120}"),
+            btree_map("[A-Za-z0-9][A-Za-z0-9._-]{0,9}", "[^\\p{Cc}]{1,9}", 0..3),
+        ),
     )
         .prop_map(
             |(
@@ -269,7 +273,7 @@ fn workspace() -> impl Strategy<Value = Workspace> {
                 processes,
                 keep,
                 ttl,
-                cpus,
+                (cpus, name, labels),
             )| {
                 Workspace {
                     environment,
@@ -277,6 +281,8 @@ fn workspace() -> impl Strategy<Value = Workspace> {
                     seed,
                     exclude: left_out.0,
                     respect_gitignore: left_out.1,
+                    name,
+                    labels,
                     expose,
                     memory,
                     disk,
@@ -331,11 +337,21 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
             0..3,
         ),
         btree_map("[A-Za-z_][A-Za-z0-9_-]{0,5}", btree_set(text(), 1..4), 0..3),
-        workspace(),
+        (workspace(), of("[^\\p{Cc}]{1,120}")),
         vec(step, 0..5),
     )
         .prop_map(
-            |(schema, name, description, vars, env, redact, matrix, workspace, steps)| {
+            |(
+                schema,
+                name,
+                description,
+                vars,
+                env,
+                redact,
+                matrix,
+                (workspace, existing),
+                steps,
+            )| {
                 let list = |(name, values): (String, BTreeSet<String>)| {
                     (name, values.into_iter().collect())
                 };
@@ -357,7 +373,11 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
                     description,
                     vars,
                     env,
-                    workspace,
+                    workspace: match existing {
+                        Some(_) => Workspace::default(),
+                        None => workspace,
+                    },
+                    existing,
                     redact,
                     matrix: matrix.into_iter().map(list).collect(),
                     combination: Combination::default(),

@@ -160,7 +160,7 @@ fn sandbox(run: &RunDir, host: &Host, findings: &mut Findings) {
         Ids::Single => None,
         Ids::Range { base } => Some(base + 1),
     };
-    if let Err(error) = fill(None, run, owner, KeepContents::No) {
+    if let Err(error) = fill(None, run.path(), owner, KeepContents::No) {
         return findings.failed("work-tree", chain(&error), Cause::state());
     }
     let boot = Boot {
