@@ -3,14 +3,17 @@
 mod diff;
 pub(crate) mod exec;
 pub(crate) mod family;
+mod forget;
 pub(crate) mod journal;
 mod list;
 mod mark;
 mod merge;
+pub(crate) mod pack;
 mod program;
 pub(crate) mod quiet;
 mod read;
 pub(crate) mod reap;
+mod rename;
 mod reset;
 mod scan;
 pub(crate) mod spool;
@@ -33,7 +36,8 @@ use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, TryLockError};
+use std::time::Duration;
 
 /// Empty streams that are remembered.
 const MAX_SILENT: usize = 4096;
@@ -60,8 +64,10 @@ pub(crate) struct World {
     /// The mark that knows most about the trees as they are.
     latest: Mutex<Option<String>>,
     serial: AtomicU64,
-    /// Held by the set that changes the tree.
+    /// Held by whoever changes the tree, or the marks.
     turn: Mutex<()>,
+    /// Held by those who read what marks keep; alone, by who gives room back.
+    pub(crate) reading: RwLock<()>,
 }
 
 impl World {
@@ -94,6 +100,7 @@ impl World {
             latest: Mutex::default(),
             serial: AtomicU64::new(0),
             turn: Mutex::new(()),
+            reading: RwLock::new(()),
             run_dir,
         })
     }
@@ -159,6 +166,23 @@ impl World {
             return Err(Errno::XDEV);
         }
         Ok(stage)
+    }
+
+    /// Waits until nobody changes the tree or the marks.
+    ///
+    /// # Errors
+    /// Where the call should stop.
+    pub(crate) fn turn(&self, port: &Port) -> Result<MutexGuard<'_, ()>, Failure> {
+        loop {
+            match self.turn.try_lock() {
+                Ok(turn) => return Ok(turn),
+                Err(TryLockError::Poisoned(turn)) => return Ok(turn.into_inner()),
+                Err(TryLockError::WouldBlock) => {
+                    port.check()?;
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+        }
     }
 
     /// Output of programs.
@@ -254,7 +278,11 @@ pub(crate) fn has_stream(op: &Op, stream: u32) -> bool {
         | Op::MarkRead(_)
         | Op::TarOut(_) => stream == STREAM_OUTPUT,
         Op::FilesWrite(_) | Op::TarIn(_) => stream == STREAM_INPUT,
-        Op::FileStat(_) | Op::TreeMark(_) | Op::TreeReset(_) => false,
+        Op::FileStat(_)
+        | Op::TreeMark(_)
+        | Op::TreeReset(_)
+        | Op::MarkRemove(_)
+        | Op::PathMove(_) => false,
     }
 }
 
@@ -283,6 +311,11 @@ pub(crate) fn file_op(world: &World, port: &Port, op: Op) -> Result<Reply, Failu
         Op::TreeMark(op) => mark::trees(world, port, &mut world.quiet.hush()?, &op),
         Op::TreeReset(op) => reset::trees(world, port, &mut world.quiet.hush()?, &op),
         Op::MarkRead(op) => mark::read(world, port, &op),
+        Op::MarkRemove(op) => forget::mark(world, port, &op),
+        Op::PathMove(op) => {
+            world.quiet.check()?;
+            rename::path(world, port, &op)
+        }
         Op::TarIn(op) => {
             world.quiet.check()?;
             tar_in::unpack(world, port, &op)

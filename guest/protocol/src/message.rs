@@ -104,6 +104,12 @@ pub enum Op {
     /// Reads what a file was at the time of a mark: [`Reply::Data`]. Stream: output. Generation 2.
     #[serde(rename = "mark.read")]
     MarkRead(MarkRead),
+    /// Forgets a mark: [`Reply::Records`]. Generation 3.
+    #[serde(rename = "mark.remove")]
+    MarkRemove(MarkRemove),
+    /// Gives a path another name, never over anything: [`Reply::Stat`], of the new one. Generation 3.
+    #[serde(rename = "path.move")]
+    PathMove(PathMove),
 }
 
 impl Op {
@@ -121,6 +127,7 @@ impl Op {
             | Self::TarIn(_)
             | Self::TarOut(_) => 1,
             Self::TreeMark(_) | Self::TreeCompare(_) | Self::TreeReset(_) | Self::MarkRead(_) => 2,
+            Self::MarkRemove(_) | Self::PathMove(_) => 3,
         }
     }
 }
@@ -280,6 +287,22 @@ pub struct MarkRead {
     pub path: Bytes,
     /// At most this many bytes; all that was there when absent.
     pub length: Option<u64>,
+}
+
+/// See [`Op::MarkRemove`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkRemove {
+    /// A mark; not `baseline`.
+    pub name: String,
+}
+
+/// See [`Op::PathMove`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathMove {
+    /// What moves, relative to the tree: a file, a link itself, or a directory with all that is in it.
+    pub from: Bytes,
+    /// Where it moves, relative to the tree: nothing may be there. Parents are created.
+    pub to: Bytes,
 }
 
 /// What a call that succeeded has to say.

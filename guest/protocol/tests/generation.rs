@@ -1,14 +1,14 @@
-//! The generations: one example of everything that can be said. `specs/wire/gen-1.json` is frozen; `gen-2.json` has
-//! what generation 2 adds.
+//! The generations: one example of everything that can be said. `specs/wire/gen-1.json` is frozen; `gen-2.json` and
+//! `gen-3.json` have what generations 2 and 3 add.
 //!
 //! A difference means that peers of this generation no longer understand each other. New optional fields may be
 //! added; anything else is a new generation. `PYRO_BLESS=1 cargo test -p pyro-protocol` writes the file.
 
 use pyro_protocol::message::{
     Change, DataReport, ExecEnd, ExecReport, ExecRun, Failure, FailureCode, FileDigest, FileRead,
-    FileStat, FilesWrite, Hello, Kind, MarkRead, Prior, Records, SpoolRead, Stat, StreamMessage,
-    StreamReport, TarIn, TarOut, TreeCompare, TreeList, TreeMark, TreeReset, Version, WriteAction,
-    WriteEntry, Written,
+    FileStat, FilesWrite, Hello, Kind, MarkRead, MarkRemove, PathMove, Prior, Records, SpoolRead,
+    Stat, StreamMessage, StreamReport, TarIn, TarOut, TreeCompare, TreeList, TreeMark, TreeReset,
+    Version, WriteAction, WriteEntry, Written,
 };
 use pyro_protocol::{Bytes, GuestMessage, HostMessage, Op, Reply};
 use serde::Serialize;
@@ -105,6 +105,8 @@ fn about(op: &Op) -> (&'static str, &'static [u32], &'static str) {
         Op::TreeCompare(_) => ("tree.compare", &[2], "records"),
         Op::TreeReset(_) => ("tree.reset", &[], "records"),
         Op::MarkRead(_) => ("mark.read", &[2], "data"),
+        Op::MarkRemove(_) => ("mark.remove", &[], "records"),
+        Op::PathMove(_) => ("path.move", &[], "stat"),
     }
 }
 
@@ -282,6 +284,20 @@ fn generation_2() -> Value {
     })
 }
 
+/// What generation 3 adds.
+fn generation_3() -> Value {
+    let ops = [
+        Op::MarkRemove(MarkRemove {
+            name: "built".to_owned(),
+        }),
+        Op::PathMove(PathMove {
+            from: Bytes::from("old.txt"),
+            to: Bytes::from("docs/new.txt"),
+        }),
+    ];
+    json!({ "generation": 3, "ops": said(3, &ops) })
+}
+
 fn generation() -> Value {
     let failure = || Failure {
         code: FailureCode::Conflict,
@@ -339,7 +355,14 @@ fn generation_2_adds_what_it_says() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../specs/wire/gen-2.json");
     let frozen = include_str!("../../../specs/wire/gen-2.json");
     assert_frozen(&generation_2(), path, frozen);
-    assert_eq!(pyro_protocol::GENERATION, 2, "the newest one has a file");
+}
+
+#[test]
+fn generation_3_adds_what_it_says() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../specs/wire/gen-3.json");
+    let frozen = include_str!("../../../specs/wire/gen-3.json");
+    assert_frozen(&generation_3(), path, frozen);
+    assert_eq!(pyro_protocol::GENERATION, 3, "the newest one has a file");
 }
 
 #[test]

@@ -55,6 +55,13 @@ pub(super) struct Journal<'a> {
     over: bool,
 }
 
+/// Which of both paths of a move the kernel refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotMoved {
+    From(Errno),
+    To(Errno),
+}
+
 impl<'a> Journal<'a> {
     /// Makes a corner on the stage.
     ///
@@ -211,6 +218,38 @@ impl<'a> Journal<'a> {
         })?;
         shift(dir.as_fd(), last, self.corner.as_fd(), name.as_bytes())?;
         Ok(name)
+    }
+
+    /// Gives what is at a path another one, where nothing is, by one rename.
+    ///
+    /// # Errors
+    /// What the kernel says, and of which of both paths; `EXIST` where something is there.
+    pub(super) fn relocate(&mut self, from: &[u8], to: &[u8]) -> Result<(), NotMoved> {
+        // Not made where it is missing, unlike the other one.
+        let (above, last) = tree::split(from).ok_or(NotMoved::From(Errno::INVAL))?;
+        let old = tree::open_parent(&self.world.tree, above, Links::Refuse);
+        let old = old.map_err(NotMoved::From)?;
+        let stat = fs::statat(&old, last, AtFlags::SYMLINK_NOFOLLOW).map_err(NotMoved::From)?;
+        if self.seen.insert(above.to_vec()) {
+            let times = fs::fstat(&old).map_err(NotMoved::From)?;
+            self.note(Record::times(above, &times))
+                .map_err(NotMoved::From)?;
+        }
+        let (new, new_last) = self.at(to).map_err(NotMoved::To)?;
+        let is_directory = tree::kind(&stat) == Kind::Directory;
+        let name = self.fresh();
+        self.note(Record::Moved {
+            path: Bytes::from(from),
+            to: Bytes::from(to),
+            name,
+            inode: stat.st_ino,
+            mode: is_directory.then(|| tree::mode(&stat)),
+        })
+        .map_err(NotMoved::From)?;
+        shift(old.as_fd(), last, new.as_fd(), new_last).map_err(|errno| match errno {
+            Errno::NOENT => NotMoved::From(errno),
+            errno => NotMoved::To(errno),
+        })
     }
 
     fn at<'p>(&mut self, path: &'p [u8]) -> Result<(OwnedFd, &'p [u8]), Errno> {

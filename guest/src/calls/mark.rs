@@ -2,8 +2,9 @@
 //!
 //! Only what looks different from the latest mark is read; programs are paused meanwhile, so that nothing is torn.
 
+use super::pack::Pack;
 use super::quiet::Hush;
-use super::store::{self, Known, Mark, Pack, Place, Which, Writer};
+use super::store::{self, Known, Mark, Place, Which, Writer};
 use super::walk::{self, Depth, Found, LeftOut};
 use super::{World, agent_failure, scan};
 use crate::serve::port::Port;
@@ -19,6 +20,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
+use std::sync::PoisonError;
 
 /// Changes within one clock tick cannot be told apart by time, in nanoseconds.
 const TICK_NS: i64 = 20_000_000;
@@ -60,12 +62,19 @@ pub(super) fn trees(
     } else {
         &[Which::Work]
     };
-    if (op.contents || baseline)
-        && store::exists(world, &op.name, Which::Work).map_err(|error| broken(&error))?
-    {
+    let taken = if op.contents || baseline {
+        store::exists(world, &op.name, Which::Work)
+    } else {
+        // Who can be gone back to is not replaced by one that cannot.
+        store::is_kept(world, &op.name, Which::Work)
+    };
+    if taken.map_err(|error| broken(&error))? {
         let message = format!("mark the trees: there is a mark `{}` already", op.name);
         return Err(refusal(FailureCode::Exists, message));
     }
+    let turn = world.turn(port)?;
+    // Left by an agent that was ended before it came to the work tree: it is of another time.
+    store::remove(world, &op.name, Which::System).map_err(|error| broken(&error))?;
     // What nobody can go back to need not be of one moment.
     let paused = if op.contents { hush.pause(port)? } else { 0 };
     let mut pack = Pack::open(world).map_err(|error| broken(&error))?;
@@ -80,7 +89,7 @@ pub(super) fn trees(
             };
             let latest = store::latest(world, which).map_err(|error| broken(&error))?;
             let now = scan::now_ns();
-            let writer = Writer::new(world, &op.name, which, now);
+            let writer = Writer::new(world, &op.name, which, now, op.contents);
             let mut marker = Marker {
                 root,
                 port,
@@ -95,7 +104,12 @@ pub(super) fn trees(
             let mut writer = writer.map_err(|error| broken(&error))?;
             // Nobody sees the top of the other one.
             if which == Which::Work {
-                marker.top(&mut writer)?;
+                let size = if baseline {
+                    store::baseline_length(world).map_err(|error| broken(&error))?
+                } else {
+                    0
+                };
+                marker.top(&mut writer, size)?;
             }
             if !baseline || which == Which::System {
                 marker.all(&mut writer)?;
@@ -113,6 +127,7 @@ pub(super) fn trees(
     if !baseline {
         world.set_latest(&op.name);
     }
+    drop(turn);
     Ok(Reply::Records(Records {
         left_out: left_out.paths,
         programs: (paused > 0).then_some(paused),
@@ -174,9 +189,11 @@ struct Marker<'a> {
 }
 
 impl Marker<'_> {
-    fn top(&mut self, writer: &mut Writer) -> Result<(), Failure> {
+    fn top(&mut self, writer: &mut Writer, size: u64) -> Result<(), Failure> {
         let top = rustix::fs::fstat(self.root).map_err(|errno| broken(&errno.into()))?;
-        put(writer, &known(b"", &top))
+        let mut top = known(b"", &top);
+        top.entry.size = size;
+        put(writer, &top)
     }
 
     fn all(&mut self, writer: &mut Writer) -> Result<(), Failure> {
@@ -296,6 +313,8 @@ impl Marker<'_> {
 /// Where there was none, or its contents were not kept.
 pub(super) fn read(world: &World, port: &Port, op: &MarkRead) -> Result<Reply, Failure> {
     let path = tree::clean(&op.path)?;
+    let reading = world.reading.read();
+    let _reading = reading.unwrap_or_else(PoisonError::into_inner);
     let mark = load(world, &op.mark, Which::Work)?;
     let known = mark
         .get(&path)

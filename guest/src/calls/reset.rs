@@ -10,12 +10,13 @@
 
 use super::journal::{self, point};
 use super::mark::{self, broken, is_untouched, known};
+use super::pack::Pack;
 use super::quiet::Hush;
-use super::store::{self, Known, Mark, Pack, Which, Writer};
+use super::store::{self, Known, Mark, Which, Writer};
 use super::walk::{self, Depth, Found};
 use super::{World, scan};
 use crate::serve::port::Port;
-use crate::tree::{self, Links, kernel};
+use crate::tree::{self, Links, kernel, refusal};
 use pyro_protocol::frame::CHUNK;
 use pyro_protocol::manifest::Entry;
 use pyro_protocol::message::{Failure, FailureCode, Kind, Records, Reply, TreeReset};
@@ -42,6 +43,7 @@ pub(super) fn trees(
     hush: &mut Hush<'_>,
     op: &TreeReset,
 ) -> Result<Reply, Failure> {
+    let _turn = world.turn(port)?;
     let targets = targets(world, &op.to)?;
     let ended = hush.end(port)?;
     let mut records = Records {
@@ -71,7 +73,12 @@ pub(super) fn finish(world: &World) -> Result<(), Failure> {
 }
 
 fn targets(world: &World, name: &str) -> Result<Vec<(Which, Mark)>, Failure> {
-    let mut targets = vec![(Which::Work, mark::load(world, name, Which::Work)?)];
+    let work = mark::load(world, name, Which::Work)?;
+    if !work.kept && name != store::BASELINE {
+        let message = format!("go back to `{name}`: its contents were not kept");
+        return Err(refusal(FailureCode::Io, message));
+    }
+    let mut targets = vec![(Which::Work, work)];
     // Where nobody marked it, it is nobody's wish that it is put back.
     let system = store::load(world, name, Which::System).map_err(|error| broken(&error))?;
     if let Some(system) = system.filter(|_| world.root(Which::System).is_some()) {
@@ -458,7 +465,7 @@ impl Todo {
                 *names.entry(wanted.entry.inode).or_default() += 1;
             }
         }
-        let mut writer = Writer::new(world, store::CURRENT, place.which, scan::now_ns())?;
+        let mut writer = Writer::new(world, store::CURRENT, place.which, scan::now_ns(), false)?;
         for (index, wanted) in target.paths.iter().enumerate() {
             let entry = &wanted.entry;
             let several = names.get(&entry.inode).is_some_and(|names| *names > 1);

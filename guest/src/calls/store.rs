@@ -1,11 +1,12 @@
 //! Marks on the disk: what a tree was at one time, and the contents that only marks have.
 //!
 //! ```text
-//!  marks/NAME.work, NAME.system    a record for each path, sorted: an entry of a manifest, its owner
+//!  marks/NAME.work, NAME.system    a head, and a record for each path, sorted: an entry of a manifest, its owner
 //!  marks/pack                      contents, one after the other
 //!  baseline, pack                  the same for the work tree as the host filled it
 //! ```
-//! A mark is there once `NAME.work` is: it is named last.
+//! A mark is there once `NAME.work` is: it is named last. The head says how long the rest is, so that a file that was
+//! cut off is never taken for a smaller tree.
 
 use super::World;
 use pyro_protocol::manifest::{Entry, Manifest};
@@ -22,6 +23,10 @@ pub(crate) const BASELINE: &str = "baseline";
 pub(crate) const CURRENT: &str = ".current";
 /// There while a reset is under way: what it leads to.
 pub(crate) const RESETTING: &str = ".resetting";
+
+/// What the file of a mark begins with: this, three numbers of 8 bytes, then the records.
+const MAGIC: &[u8; 8] = b"pyromrk1";
+const HEAD: usize = 32;
 
 /// Contents that nobody kept.
 const NOWHERE: u64 = u64::MAX;
@@ -63,6 +68,8 @@ pub(crate) struct Known {
 pub(crate) struct Mark {
     /// Before this, nothing that the mark says can have been changed unseen.
     pub(crate) complete_ns: i64,
+    /// Whether its contents were kept, so that the tree can be put back.
+    pub(crate) kept: bool,
     /// Sorted by path.
     pub(crate) paths: Vec<Known>,
 }
@@ -121,7 +128,11 @@ fn file_name(name: &str, which: Which) -> String {
     format!("{name}.{}", which.suffix())
 }
 
-fn open(at: impl std::os::fd::AsFd, name: &str) -> io::Result<Option<File>> {
+/// A file to read; nothing where it is missing.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn open(at: impl std::os::fd::AsFd, name: &str) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     match fs::openat(at, name, flags, Mode::empty()) {
         Ok(fd) => Ok(Some(File::from(fd))),
@@ -150,17 +161,25 @@ pub(crate) fn load(world: &World, name: &str, which: Which) -> io::Result<Option
     Ok(mark)
 }
 
-fn load_file(world: &World, name: &str, which: Which) -> io::Result<Option<Mark>> {
+/// The same as the file has it: of [`BASELINE`] and the work tree, that is only the top.
+///
+/// # Errors
+/// Where it is there and cannot be read.
+pub(super) fn load_file(world: &World, name: &str, which: Which) -> io::Result<Option<Mark>> {
     let Some(mut file) = open(folder(world)?, &file_name(name, which))? else {
         return Ok(None);
     };
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
-    let mut rest = bytes.as_slice();
-    let broken = || io::Error::other("a mark is cut off");
-    let complete = rest.split_off(..8).ok_or_else(broken)?;
+    let broken = || io::Error::other(format!("the mark `{name}` is damaged"));
+    let (head, mut rest) = bytes.split_at_checked(HEAD).ok_or_else(broken)?;
+    let (complete_ns, length, kept) = read_head(head).ok_or_else(broken)?;
+    if length != rest.len() as u64 {
+        return Err(broken());
+    }
     let mut mark = Mark {
-        complete_ns: i64::from_le_bytes(complete.try_into().map_err(|_| broken())?),
+        complete_ns,
+        kept,
         paths: Vec::new(),
     };
     while !rest.is_empty() {
@@ -175,8 +194,79 @@ fn load_file(world: &World, name: &str, which: Which) -> io::Result<Option<Mark>
     Ok(Some(mark))
 }
 
+fn write_head(complete_ns: i64, length: u64, kept: bool) -> Vec<u8> {
+    let numbers = [
+        complete_ns.to_le_bytes(),
+        length.to_le_bytes(),
+        u64::from(kept).to_le_bytes(),
+    ];
+    [&MAGIC[..], &numbers.concat()].concat()
+}
+
+/// Time, bytes of records, whether contents were kept; nothing where it is no head.
+fn read_head(head: &[u8]) -> Option<(i64, u64, bool)> {
+    let mut numbers = head.strip_prefix(MAGIC)?.as_chunks::<8>().0.iter();
+    let complete_ns = i64::from_le_bytes(*numbers.next()?);
+    let length = u64::from_le_bytes(*numbers.next()?);
+    match u64::from_le_bytes(*numbers.next()?) {
+        kept @ (0 | 1) => Some((complete_ns, length, kept == 1)),
+        _ => None,
+    }
+}
+
+/// Whether there is a mark of that name whose contents were kept.
+///
+/// # Errors
+/// What the kernel says, or it is damaged.
+pub(crate) fn is_kept(world: &World, name: &str, which: Which) -> io::Result<bool> {
+    let Some(mut file) = open(folder(world)?, &file_name(name, which))? else {
+        return Ok(false);
+    };
+    let damaged = || io::Error::other(format!("the mark `{name}` is damaged"));
+    let mut head = [0; HEAD];
+    file.read_exact(&mut head).map_err(|_| damaged())?;
+    Ok(read_head(&head).ok_or_else(damaged)?.2)
+}
+
+/// Every mark that there is, of both trees, in no order.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn all(world: &World) -> io::Result<Vec<(String, Which)>> {
+    let mut found = Vec::new();
+    for name in super::journal::names(folder(world)?.as_fd())? {
+        let Ok(name) = String::from_utf8(name) else {
+            continue;
+        };
+        for which in [Which::Work, Which::System] {
+            let name = name.strip_suffix(which.suffix());
+            if let Some(name) = name.and_then(|name| name.strip_suffix('.')) {
+                found.push((name.to_owned(), which));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Removes a mark of one tree; nothing where there is none.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn remove(world: &World, name: &str, which: Which) -> io::Result<()> {
+    match fs::unlinkat(folder(world)?, file_name(name, which), fs::AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 /// What the host recorded; `top` has the tree itself, where it was marked.
 fn baseline(world: &World, top: Option<Mark>) -> io::Result<Mark> {
+    // A manifest has no end of its own: how long it was is noted with the top.
+    if let Some(top) = top.as_ref().and_then(|top| top.paths.first())
+        && top.entry.size != baseline_length(world)?
+    {
+        return Err(io::Error::other("the baseline is damaged"));
+    }
     let Manifest {
         complete_ns,
         entries,
@@ -192,11 +282,23 @@ fn baseline(world: &World, top: Option<Mark>) -> io::Result<Mark> {
     let top = top.map(|top| top.paths).unwrap_or_default();
     Ok(Mark {
         complete_ns,
+        kept,
         paths: top
             .into_iter()
             .chain(entries.into_iter().map(known))
             .collect(),
     })
+}
+
+/// Bytes of what the host recorded.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn baseline_length(world: &World) -> io::Result<u64> {
+    match open(&world.run_dir, "baseline")? {
+        Some(file) => Ok(file.metadata()?.len()),
+        None => Ok(0),
+    }
 }
 
 /// What the trees are known to be by the latest look: nothing in it has to be read again that looks the same.
@@ -223,6 +325,9 @@ pub(crate) struct Writer {
     file: BufWriter<File>,
     line: Vec<u8>,
     count: usize,
+    length: u64,
+    complete_ns: i64,
+    kept: bool,
 }
 
 impl Writer {
@@ -235,6 +340,7 @@ impl Writer {
         name: &str,
         which: Which,
         complete_ns: i64,
+        kept: bool,
     ) -> io::Result<Self> {
         let folder = folder(world)?;
         let name = file_name(name, which);
@@ -243,13 +349,17 @@ impl Writer {
         let new = format!("{name}.new");
         let file = fs::openat(&folder, new, flags, Mode::RUSR | Mode::WUSR)?;
         let mut file = BufWriter::with_capacity(256 << 10, File::from(file));
-        file.write_all(&complete_ns.to_le_bytes())?;
+        // Without the length it is no mark yet.
+        file.write_all(&[0; HEAD])?;
         Ok(Self {
             folder,
             name,
             file,
             line: Vec::new(),
             count: 0,
+            length: 0,
+            complete_ns,
+            kept,
         })
     }
 
@@ -266,6 +376,7 @@ impl Writer {
         known.entry.encode(&mut self.line);
         self.line.extend_from_slice(&known.uid.to_le_bytes());
         self.line.extend_from_slice(&known.gid.to_le_bytes());
+        self.length += self.line.len() as u64;
         self.file.write_all(&self.line)
     }
 
@@ -274,79 +385,13 @@ impl Writer {
     /// # Errors
     /// What the kernel says.
     pub(crate) fn keep(self) -> io::Result<()> {
-        self.file
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)?;
+        let file = self.file.into_inner();
+        let file = file.map_err(io::IntoInnerError::into_error)?;
+        let head = write_head(self.complete_ns, self.length, self.kept);
+        file.write_all_at(&head, 0)?;
         let new = format!("{}.new", self.name);
         fs::renameat(&self.folder, new, &self.folder, self.name.as_str())?;
         Ok(())
-    }
-}
-
-/// The contents that marks keep.
-#[derive(Debug)]
-pub(crate) struct Pack {
-    ours: File,
-    end: u64,
-    baseline: Option<File>,
-    limit: u64,
-}
-
-impl Pack {
-    /// Opens both packs; ours is made where it is missing.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub(crate) fn open(world: &World) -> io::Result<Self> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let ours = fs::openat(folder(world)?, "pack", flags, Mode::RUSR | Mode::WUSR)?;
-        let ours = File::from(ours);
-        Ok(Self {
-            end: ours.metadata()?.len(),
-            ours,
-            baseline: open(&world.run_dir, "pack")?,
-            limit: world.disk_limit(),
-        })
-    }
-
-    /// Where the next contents begin.
-    pub(crate) fn end(&self) -> Place {
-        Place::Ours(self.end)
-    }
-
-    /// Adds a piece of contents.
-    ///
-    /// # Errors
-    /// What the kernel says; no room where marks are as large as a run may be.
-    pub(crate) fn add(&mut self, piece: &[u8]) -> io::Result<()> {
-        if self.end.saturating_add(piece.len() as u64) > self.limit {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.ours.write_all_at(piece, self.end)?;
-        self.end += piece.len() as u64;
-        Ok(())
-    }
-
-    /// Forgets what was added since `place`.
-    pub(crate) fn truncate(&mut self, place: Place) {
-        if let Place::Ours(end) = place {
-            self.end = end;
-            let _ = self.ours.set_len(end);
-        }
-    }
-
-    /// Reads a piece of the contents of an entry, from `at` on.
-    ///
-    /// # Errors
-    /// Where they were not kept, or the kernel refuses.
-    pub(crate) fn read(&self, entry: &Entry, at: u64, into: &mut [u8]) -> io::Result<()> {
-        match (Place::of(entry), &self.baseline) {
-            (Place::Ours(offset), _) => self.ours.read_exact_at(into, offset + at),
-            (Place::Baseline(offset), Some(pack)) => pack.read_exact_at(into, offset + at),
-            (Place::Baseline(_), None) | (Place::Nowhere, _) => {
-                Err(io::Error::other("its contents were not kept"))
-            }
-        }
     }
 }
 

@@ -226,6 +226,8 @@ impl Host {
             | Op::TreeCompare(_)
             | Op::TreeReset(_)
             | Op::MarkRead(_)
+            | Op::MarkRemove(_)
+            | Op::PathMove(_)
             | Op::TarOut(_) => false,
         };
         let call = self.open(op);

@@ -6,6 +6,8 @@ mod corpus;
 mod host;
 mod hostile;
 mod marks;
+mod marks_removed;
+mod moves;
 mod programs;
 mod trees;
 mod writes;

@@ -57,7 +57,7 @@ fn picture(root: &Path) -> BTreeMap<PathBuf, String> {
     found
 }
 
-fn mark(host: &mut Host, name: &str) -> Records {
+pub(crate) fn mark(host: &mut Host, name: &str) -> Records {
     let answer = host.run(Op::TreeMark(TreeMark {
         name: name.to_owned(),
         contents: true,
@@ -66,9 +66,12 @@ fn mark(host: &mut Host, name: &str) -> Records {
     records(&answer).clone()
 }
 
-fn reset(host: &mut Host, to: &str) -> Records {
-    let answer = host.run(Op::TreeReset(TreeReset { to: to.to_owned() }));
-    records(&answer).clone()
+pub(crate) fn reset(host: &mut Host, to: &str) -> Records {
+    records_of(host, Op::TreeReset(TreeReset { to: to.to_owned() }))
+}
+
+pub(crate) fn records_of(host: &mut Host, op: Op) -> Records {
+    records(&host.run(op)).clone()
 }
 
 fn compare(host: &mut Host, with: &str) -> Vec<String> {
@@ -83,7 +86,7 @@ fn compare(host: &mut Host, with: &str) -> Vec<String> {
         .collect()
 }
 
-fn sh(host: &mut Host, script: &str) {
+pub(crate) fn sh(host: &mut Host, script: &str) {
     let answer = host.run(Op::ExecRun(shell(script)));
     let Ok(Reply::Exec(report)) = &answer.result else {
         panic!("{:?}", answer.result);

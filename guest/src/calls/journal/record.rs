@@ -56,6 +56,15 @@ pub(super) enum Record {
         inode: u64,
         mode: Option<u32>,
     },
+    /// What is at the path (with this inode) gets the other one, where nothing is. The name is free in the corner, the
+    /// mode as in `Taken`.
+    Moved {
+        path: Bytes,
+        to: Bytes,
+        name: String,
+        inode: u64,
+        mode: Option<u32>,
+    },
 }
 
 impl Record {
@@ -142,7 +151,8 @@ fn decode(bytes: &[u8]) -> io::Result<Vec<Record>> {
             | Record::Made { .. }
             | Record::Placed { .. }
             | Record::Exchanged { .. }
-            | Record::Taken { .. }) => records.push(record),
+            | Record::Taken { .. }
+            | Record::Moved { .. }) => records.push(record),
         }
     }
     Ok(records)

@@ -10,7 +10,7 @@ use crate::serve::outbox::Outbox;
 use crate::serve::port::Port;
 use pyro_protocol::Bytes;
 use pyro_protocol::message::{
-    Failure, FailureCode, FilesWrite, Op, Prior, Reply, WriteAction, WriteEntry,
+    Failure, FailureCode, FilesWrite, Op, PathMove, Prior, Reply, WriteAction, WriteEntry,
 };
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use rustix::io::Errno;
@@ -165,6 +165,15 @@ fn send(world: &World, op: Op, input: Vec<u8>) -> Result<Reply, Failure> {
     file_op(world, &port, op)
 }
 
+/// A directory that nobody may write to gets a new name, for which two directories have to be made.
+fn apply_move(world: &World) -> Result<Reply, Failure> {
+    let op = PathMove {
+        from: Bytes::from("d/e"),
+        to: Bytes::from("made/for/it/e"),
+    };
+    send(world, Op::PathMove(op), Vec::new())
+}
+
 fn again(run: &Path) -> std::io::Result<super::Recovered> {
     recover(fs::File::open(run).expect("the run's folder").as_fd())
 }
@@ -287,6 +296,11 @@ fn a_child() {
             let _faults = Faults::new(dies);
             archive::unpack(&world).expect("it fits");
         }
+        "move" => {
+            let world = open(place);
+            let _faults = Faults::new(dies);
+            apply_move(&world).expect("it moves");
+        }
         "recover" => {
             let _faults = Faults::new(dies);
             again(place).expect("recovers");
@@ -354,6 +368,66 @@ fn a_recovery_that_is_killed_at_any_step_is_finished_by_the_next_one() {
     assert!(kills > 6, "{kills}");
     assert_eq!(picture(run.path(), true), old);
     assert!(stage_is_empty(run.path()));
+}
+
+#[test]
+fn a_move_that_is_stopped_at_any_step_has_happened_or_not() {
+    let run = planted();
+    apply_move(&open(run.path())).expect("it moves");
+    assert!(stage_is_empty(run.path()));
+    let new = picture(run.path(), false);
+    assert!(run.path().join("tree/made/for/it/e/deep/g").is_file());
+    for errno in [Errno::NOSPC, Errno::IO, Errno::ACCESS] {
+        for step in 0.. {
+            let run = planted();
+            let (old, world) = (picture(run.path(), true), open(run.path()));
+            let faults = Faults::new(move |at| if at == step { Err(errno) } else { Ok(()) });
+            let result = apply_move(&world);
+            let over = Faults::passed() <= step;
+            drop(faults);
+            match result {
+                Err(failure) => {
+                    assert!(failure.message.ends_with(NOTHING_CHANGED), "{failure:?}");
+                    assert_eq!(picture(run.path(), true), old, "{errno} at {step}");
+                    assert!(stage_is_empty(run.path()), "{errno} at {step}");
+                }
+                Ok(_) => assert_eq!(picture(run.path(), false), new, "{errno} at {step}"),
+            }
+            if over {
+                assert!(step > 10, "the faults are reached: {step}");
+                break;
+            }
+        }
+    }
+    let (mut olds, mut news) = (0, 0);
+    for step in 0.. {
+        let run = planted();
+        let old = picture(run.path(), true);
+        let ended = child(&format!("move {step}"), run.path());
+        if ended.success() {
+            break;
+        }
+        assert_eq!(ended.signal(), Some(9), "at {step}");
+        // The next one is ended in the middle of what it takes back, too.
+        let faults = Faults::new(move |at| {
+            if at == step / 3 {
+                Err(Errno::IO)
+            } else {
+                Ok(())
+            }
+        });
+        let _ = again(run.path());
+        drop(faults);
+        again(run.path()).expect("recovers");
+        if picture(run.path(), true) == old {
+            olds += 1;
+        } else {
+            assert_eq!(picture(run.path(), false), new, "at {step}");
+            news += 1;
+        }
+    }
+    assert!(olds > 10, "{olds}");
+    assert_eq!(news, 1, "killed after the last change, before the cleaning");
 }
 
 /// A real file system that is full, or read-only, in namespaces of its own.

@@ -43,6 +43,13 @@ pub(super) fn undo(tree: BorrowedFd<'_>, corner: BorrowedFd<'_>, records: &[Reco
                 inode,
                 mode,
             } => tell(path, back.taken(path, name, *inode, *mode)),
+            Record::Moved {
+                path,
+                to,
+                name,
+                inode,
+                mode,
+            } => tell(path, back.moved(path, to, name, (*inode, *mode))),
         }
     }
     // Now that nothing in them changes any more.
@@ -166,18 +173,29 @@ impl Back<'_> {
             }
             shift(self.corner, name.as_bytes(), dir.as_fd(), last)?;
         }
-        // Whoever moved it may have been killed while its mode was another one.
-        match (mode, at(dir.as_fd(), last)?) {
-            (Some(mode), Some(there))
-                if there.st_ino == inode
-                    && tree::kind(&there) == Kind::Directory
-                    && tree::mode(&there) != mode =>
-            {
-                fault::point()?;
-                fs::chmodat(&dir, last, Mode::from_raw_mode(mode), AtFlags::empty())
+        restore(&dir, last, inode, mode)
+    }
+
+    fn moved(
+        &self,
+        path: &[u8],
+        to: &[u8],
+        name: &str,
+        (inode, mode): (u64, Option<u32>),
+    ) -> Result<(), Errno> {
+        let (dir, last) = self.parent(path)?;
+        let is_ours = |stat: &Stat| stat.st_ino == inode;
+        let here = at(dir.as_fd(), last)?;
+        if !here.as_ref().is_some_and(is_ours)
+            && let Some((new, new_last)) = self.parent_if_there(to)?
+            && at(new.as_fd(), new_last)?.as_ref().is_some_and(is_ours)
+        {
+            if here.is_some() {
+                self.clear(&dir, last, name)?;
             }
-            (Some(_) | None, _) => Ok(()),
+            shift(new.as_fd(), new_last, dir.as_fd(), last)?;
         }
+        restore(&dir, last, inode, mode)
     }
 
     /// What a program has put where something of ours was goes: the old tree is what was promised.
@@ -190,6 +208,21 @@ impl Back<'_> {
                 done => return done,
             }
         }
+    }
+}
+
+/// Whoever moved a directory may have been killed while its mode was another one.
+fn restore(dir: &OwnedFd, last: &[u8], inode: u64, mode: Option<u32>) -> Result<(), Errno> {
+    match (mode, at(dir.as_fd(), last)?) {
+        (Some(mode), Some(there))
+            if there.st_ino == inode
+                && tree::kind(&there) == Kind::Directory
+                && tree::mode(&there) != mode =>
+        {
+            fault::point()?;
+            fs::chmodat(dir, last, Mode::from_raw_mode(mode), AtFlags::empty())
+        }
+        (Some(_) | None, _) => Ok(()),
     }
 }
 
