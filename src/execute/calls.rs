@@ -37,9 +37,19 @@ impl Session<'_> {
         path: &[u8],
         length: Option<u64>,
     ) -> Result<(Vec<u8>, DataReport), StepError> {
+        self.read_range(path, 0, length)
+    }
+
+    /// Reads at most `length` bytes of a file, from `offset` on.
+    pub(super) fn read_range(
+        &mut self,
+        path: &[u8],
+        offset: u64,
+        length: Option<u64>,
+    ) -> Result<(Vec<u8>, DataReport), StepError> {
         let op = Op::FileRead(FileRead {
             path: Bytes::from(path),
-            offset: 0,
+            offset,
             length,
         });
         match self.call(op, None)? {

@@ -4,7 +4,7 @@ use super::calls::CallReader;
 use super::session::{Session, StepError};
 use super::{capture, expect};
 use crate::plan::{PlannedDiff, PlannedExport, PlannedStep};
-use crate::receipt::{RefusalReport, StepReport, Text};
+use crate::receipt::{ChangeReport, RefusalReport, StepReport, Text};
 use crate::request::CaptureSource;
 use crate::workspace::{HostTarget, HostWriteError, unpack};
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
@@ -30,6 +30,7 @@ impl Session<'_> {
         capture::take(step, CaptureSource::Text, &text, 0, report);
         self.goldens(step, "text", &diff.text, &text, 0, report);
         report.text = Some(Text::from(&text[..]));
+        report.changes = changes.iter().map(ChangeReport::from).collect();
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use crate::plan::{
     PlannedDelete, PlannedList, PlannedPatch, PlannedRead, PlannedStep, PlannedWrite,
 };
 use crate::receipt::{
-    FileReport, HunkReport, PatchReason, PathVersion, RefusalReport, StepReport, Text,
+    EntryReport, FileReport, HunkReport, PatchReason, PathVersion, RefusalReport, StepReport, Text,
 };
 use crate::request::{CaptureSource, Digest, Missing, PatchMatch};
 use pyro_protocol::Bytes;
@@ -223,13 +223,15 @@ impl Session<'_> {
         report: &mut StepReport,
     ) -> Result<(), StepError> {
         for path in &read.paths {
-            let (bytes, data) = self.read_file(path.as_bytes(), Some(read.max_bytes.as_bytes()))?;
-            let truncated = data.size > bytes.len() as u64;
+            let length = Some(read.max_bytes.as_bytes());
+            let (bytes, data) = self.read_range(path.as_bytes(), read.offset, length)?;
+            let end = read.offset.saturating_add(bytes.len() as u64);
+            let truncated = data.size > end;
             let version = PathVersion {
                 kind: Kind::File,
                 size: data.size,
                 mode: format!("{:04o}", data.mode & 0o7777),
-                sha256: (!truncated).then(|| Digest::of(&bytes)),
+                sha256: (!truncated && read.offset == 0).then(|| Digest::of(&bytes)),
                 target: None,
             };
             report.files.push(FileReport {
@@ -239,7 +241,7 @@ impl Session<'_> {
                 truncated,
                 ..FileReport::default()
             });
-            let missing = data.size.saturating_sub(bytes.len() as u64);
+            let missing = data.size.saturating_sub(end);
             report
                 .failures
                 .extend(expect::text("content", &read.content, &bytes, missing));
@@ -265,6 +267,7 @@ impl Session<'_> {
             }
         };
         for stat in self.tree_list(list.path.as_bytes(), list.recursive)? {
+            report.entries.push(EntryReport::from(&stat));
             put(&stat.path, &mut text);
             match (stat.kind, stat.target) {
                 (Kind::Directory, _) => text.push(b'/'),

@@ -20,6 +20,8 @@ pub(super) fn begin(step: &PlannedStep) -> StepReport {
         stderr: None,
         files: Vec::new(),
         text: None,
+        entries: Vec::new(),
+        changes: Vec::new(),
         host_files: Vec::new(),
         refusal: None,
         failures: Vec::new(),

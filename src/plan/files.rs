@@ -242,6 +242,7 @@ pub(super) fn read(
 ) -> PlannedAction {
     let place = draft.pointer.at("read");
     let most = read.max_bytes.unwrap_or(MAX_READ);
+    let offset = read.offset.unwrap_or(0);
     if most == Size::from_bytes(0) {
         draft.input(
             Problem::new(
@@ -266,15 +267,22 @@ pub(super) fn read(
                 )
                 .help("use `list`, or name a file in it"),
             ),
-            Node::File(file) if file.size > most.as_bytes() => draft.note(format!(
-                "{path} has {}; only the first {most} are read",
-                text::bytes(file.size)
-            )),
+            Node::File(file) if file.size > most.as_bytes() => draft.note(match offset {
+                0 => format!(
+                    "{path} has {}; only the first {most} are read",
+                    text::bytes(file.size)
+                ),
+                offset => format!(
+                    "{path} has {}; at most {most} of it are read, from byte {offset} on",
+                    text::bytes(file.size)
+                ),
+            }),
             Node::Absent | Node::File(_) | Node::Symlink(_) | Node::Unknown => {}
         }
     }
     PlannedAction::Read(PlannedRead {
         paths: read.paths.clone(),
+        offset,
         max_bytes: most,
         content: expect::text(
             planner,

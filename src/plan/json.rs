@@ -315,14 +315,20 @@ fn action(action: &PlannedAction) -> Map<String, Value> {
                 .into(),
             ),
         ]),
-        PlannedAction::Read(read) => object([
-            (
-                "paths",
-                paths(read.paths.iter().map(|path| path.as_bytes())),
-            ),
-            ("max_bytes", read.max_bytes.as_bytes().into()),
-            ("expect_content", checks(&read.content)),
-        ]),
+        PlannedAction::Read(read) => {
+            let mut out = object([
+                (
+                    "paths",
+                    paths(read.paths.iter().map(|path| path.as_bytes())),
+                ),
+                ("max_bytes", read.max_bytes.as_bytes().into()),
+                ("expect_content", checks(&read.content)),
+            ]);
+            if read.offset > 0 {
+                out.insert("offset".to_owned(), read.offset.into());
+            }
+            out
+        }
         PlannedAction::List(list) => {
             let mut out = object([
                 ("recursive", list.recursive.into()),

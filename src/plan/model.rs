@@ -419,6 +419,8 @@ pub struct PlannedDelete {
 pub struct PlannedRead {
     /// What to read.
     pub paths: Vec<GuestPath>,
+    /// From which byte on.
+    pub offset: u64,
     /// How much of each.
     pub max_bytes: Size,
     /// Checks of the contents (of the only path).

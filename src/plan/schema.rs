@@ -445,6 +445,7 @@ fn step() -> Vec<Field> {
             "`delete`: what to do about a path that is not there.",
         ),
         maybe("max_bytes", number(), "`read`: how much of each file."),
+        maybe("offset", number(), "`read`: the first byte that is read."),
         maybe(
             "expect_content",
             list(one("check")),

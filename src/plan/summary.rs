@@ -42,10 +42,16 @@ pub(super) fn line(plan: &Plan, action: &PlannedAction) -> String {
             };
             format!("{}{missing}", names(&delete.paths))
         }
-        PlannedAction::Read(read) => match read.max_bytes {
-            size if size == Size::from_bytes(64 << 10) => names(&read.paths),
-            size => format!("{}, at most {size}", names(&read.paths)),
-        },
+        PlannedAction::Read(read) => {
+            let mut text = names(&read.paths);
+            if read.offset > 0 {
+                text.push_str(&format!(", from byte {} on", read.offset));
+            }
+            if read.max_bytes != Size::from_bytes(64 << 10) {
+                text.push_str(&format!(", at most {}", read.max_bytes));
+            }
+            text
+        }
         PlannedAction::List(list) => match list.recursive {
             true => format!("{} and all below", name(&list.path)),
             false => name(&list.path),

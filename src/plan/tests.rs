@@ -158,6 +158,7 @@ fn requests_that_no_parser_saw_are_checked_too() {
 fn after_a_command_nothing_is_surely_missing() {
     let read = step(Action::Read(Read {
         paths: vec![path("a")],
+        offset: None,
         max_bytes: None,
     }));
     assert_eq!(
@@ -178,6 +179,7 @@ fn what_a_failing_step_would_have_written_is_not_there() {
     refused.expect.fails = true;
     let read = step(Action::Read(Read {
         paths: vec![path("a/b")],
+        offset: None,
         max_bytes: None,
     }));
     let found = problems([write("a", "a"), refused, read]);

@@ -94,6 +94,7 @@ fn the_seed_is_walked_and_only_named_files_are_read() {
             })),
             step(Action::Read(Read {
                 paths: vec![GuestPath::parse("sub/link").expect("a good path")],
+                offset: None,
                 max_bytes: None,
             })),
         ],

@@ -12,10 +12,10 @@ mod schema;
 pub use compare::{Difference, compare};
 pub use kept::{FindError, Kept, ReadError, find, kept, read_receipt};
 pub use model::{
-    AttemptReport, ChangeReport, EnvironmentReport, ExecReport, ExpectFailure, FileReport,
-    HunkReport, KeptReport, LeftOutReport, NearestReport, Outcome, OutputReport, PatchReason,
-    PathVersion, Receipt, RefusalReport, RequestReport, SeedReport, StepOutcome, StepReport, Text,
-    WorkspaceReport,
+    AttemptReport, ChangeReport, EntryReport, EnvironmentReport, ExecReport, ExpectFailure,
+    FileReport, HunkReport, KeptReport, LeftOutReport, NearestReport, Outcome, OutputReport,
+    PatchReason, PathVersion, Receipt, RefusalReport, RequestReport, SeedReport, StepOutcome,
+    StepReport, Text, WorkspaceReport,
 };
 pub use runs::{RunOutcome, RunReport, Runs};
 

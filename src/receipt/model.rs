@@ -6,7 +6,7 @@ use crate::request::{Combination, Digest};
 use crate::workspace::HostFile;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use pyro_protocol::message::{Change, FileDigest, Kind, Version};
+use pyro_protocol::message::{Change, FileDigest, Kind, Stat, Version};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -265,6 +265,12 @@ pub struct StepReport {
     /// Of `diff`: the patch text. Of `list`: the paths, one a line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<Text>,
+    /// Of `list`: the same paths with what they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entries: Vec<EntryReport>,
+    /// Of `diff`: every path that differs, those too that have no place in a patch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<ChangeReport>,
     /// Of `export`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_files: Vec<HostFile>,
@@ -463,7 +469,32 @@ impl From<&Version> for PathVersion {
     }
 }
 
-/// Something that differs from the baseline at the end.
+/// A path that was listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct EntryReport {
+    /// Relative to `/workspace`.
+    pub path: Text,
+    /// What is there; a link itself, no digest.
+    pub now: PathVersion,
+}
+
+impl From<&Stat> for EntryReport {
+    fn from(stat: &Stat) -> Self {
+        Self {
+            path: Text::from(&stat.path[..]),
+            now: PathVersion {
+                kind: stat.kind,
+                size: stat.size,
+                mode: format!("{:04o}", stat.mode & 0o7777),
+                sha256: None,
+                target: stat.target.as_ref().map(|target| Text::from(&target[..])),
+            },
+        }
+    }
+}
+
+/// A path that differs from the baseline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ChangeReport {

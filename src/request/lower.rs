@@ -148,6 +148,7 @@ fn action(node: &Node) -> Action {
         }),
         "read" => Action::Read(Read {
             paths: paths(value),
+            offset: number(node, "offset"),
             max_bytes: size(node, "max_bytes"),
         }),
         "list" => Action::List(List {

@@ -384,6 +384,8 @@ pub enum Missing {
 pub struct Read {
     /// Files.
     pub paths: Vec<GuestPath>,
+    /// The first byte of each that is read; 0 by default.
+    pub offset: Option<u64>,
     /// How much of each is read; 64 KiB by default.
     pub max_bytes: Option<Size>,
 }

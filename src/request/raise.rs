@@ -244,6 +244,7 @@ fn raise_action(action: &Action, fields: &mut Fields) {
                 .map(ToString::to_string)
                 .collect::<Vec<_>>();
             fields.one_or_more("read", &paths);
+            fields.integer("offset", read.offset);
             fields.text("max_bytes", read.max_bytes);
         }
         Action::List(list) => {

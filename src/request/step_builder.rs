@@ -156,6 +156,10 @@ impl StepBuilder {
     pub fn ignore_missing(self) -> Self {
         self.set(&["missing"], Node::text("ignore"))
     }
+    /// `read`: the first byte of each file that is read, from 0.
+    pub fn offset(self, byte: u32) -> Self {
+        self.set(&["offset"], Node::built(Value::Integer(byte.into())))
+    }
     /// `read`: how much of each file is read, such as `64KiB`.
     pub fn max_bytes(self, size: impl Into<String>) -> Self {
         self.set(&["max_bytes"], Node::text(size))

@@ -383,6 +383,7 @@ pub(crate) static VERBS: &[Verb] = &[
     Verb {
         key: Key::new("read", OneOrMore(&Text(Kind::GuestFile)), "Reads files into the receipt."),
         siblings: &[
+            Key::new("offset", Number(0, i64::MAX), "The first byte of each file that is read, from 0.").default("`0`"),
             Key::new("max_bytes", Text(Kind::Size), "How much of each file is read.").default("`64KiB`"),
             Key::new("capture", Map(Kind::VarName, &Table(&CAPTURE_READ)), CAPTURED),
             RETRIED,

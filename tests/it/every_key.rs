@@ -102,6 +102,7 @@ fn right_words_in_any_place_are_answered() {
         "base",
         "missing",
         "max_bytes",
+        "offset",
         "recursive",
         "exclude",
         "to",

@@ -204,10 +204,15 @@ fn point() -> impl Strategy<Value = Point> {
 
 /// An action of a verb that has a text of its own.
 fn shown() -> impl Strategy<Value = (Action, Expect)> {
-    let read = (vec(guest_file(), 1..4), of(size()), of(expected())).prop_map(
-        |(paths, max_bytes, content)| {
+    let range = (of(0..9_u64), of(size()));
+    let read = (vec(guest_file(), 1..4), range, of(expected())).prop_map(
+        |(paths, (offset, max_bytes), content)| {
             (
-                Action::Read(Read { paths, max_bytes }),
+                Action::Read(Read {
+                    paths,
+                    offset,
+                    max_bytes,
+                }),
                 Expect {
                     content,
                     ..Expect::default()
