@@ -6,6 +6,7 @@ mod groups;
 mod host_file;
 mod host_write;
 mod kept;
+pub mod registry;
 mod remove;
 mod replace;
 mod seed;

@@ -392,7 +392,7 @@ pub(super) fn open_folder(path: &Path) -> io::Result<File> {
 }
 
 /// 12 hex digits of the kernel's randomness.
-fn random_id() -> io::Result<String> {
+pub(super) fn random_id() -> io::Result<String> {
     use std::io::Read as _;
     let mut bytes = [0; 6];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;

@@ -1,0 +1,416 @@
+//! Workspaces: registering them, reading what is known, and changing it.
+
+use super::error::Fault;
+use super::open::Registry;
+use super::record::{
+    Damaged, LastCommand, NewWorkspace, Record, Resources, SeedMode, SeedRecord, State, WorkspaceId,
+};
+use super::rules::{LabelError, validate_label, validate_name, validate_ttl};
+use super::{RegistryError, about};
+use crate::workspace::Timestamp;
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, params};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A workspace with its last command, which is found by an index.
+pub(super) const SELECT: &str = "SELECT w.*,
+        (SELECT count(*) FROM history h WHERE h.workspace = w.id AND h.epoch = w.reset_count
+            AND h.kind = 'exec' AND h.ended_at IS NOT NULL) AS command_count,
+        c.sequence AS last_sequence, c.command AS last_command, c.cwd AS last_cwd, c.exit_code AS last_exit_code,
+        c.duration_ms AS last_duration_ms, c.execution_mode AS last_execution_mode
+    FROM (SELECT id, name, labels, environment, seed_mode, seed_path, seed_entries, seed_bytes, vcpu_count, mem_mib,
+            ttl_ms, network_policy, execution_mode, secrets, created_at, last_activity_at, state, boot_id, last_error,
+            reset_count, last_reset_at FROM workspace) w
+    LEFT JOIN history c ON c.workspace = w.id AND c.sequence =
+        (SELECT max(h.sequence) FROM history h WHERE h.workspace = w.id AND h.epoch = w.reset_count
+            AND h.kind = 'exec' AND h.ended_at IS NOT NULL)";
+
+/// What becomes of a name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum NameChange {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It goes.
+    Clear,
+    /// Another takes its place.
+    Set(String),
+}
+
+/// What an update changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    /// The name.
+    pub name: NameChange,
+    /// Labels that are set; the others stay.
+    pub labels: BTreeMap<String, String>,
+    /// Labels that go. One that is not there changes nothing.
+    pub clear_labels: BTreeSet<String>,
+    /// How long it lives after the last activity, from now on.
+    pub ttl_ms: Option<u64>,
+}
+
+/// What becomes of the last error.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ErrorNote {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It goes.
+    Clear,
+    /// Another takes its place.
+    Set(String),
+}
+
+/// What else changes with a state; what is not said stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StateDetails {
+    /// The boot of the host in which it was started.
+    pub boot_id: Option<String>,
+    /// In what commands run from now on.
+    pub execution_mode: Option<String>,
+    /// What went wrong.
+    pub last_error: ErrorNote,
+    /// That somebody asked for it, and when. An expiry is no activity.
+    pub activity: Option<Timestamp>,
+}
+
+impl Registry {
+    /// Registers a workspace in the state [`Creating`](State::Creating).
+    ///
+    /// # Errors
+    /// Where a name, label or time is not allowed, or the id is taken.
+    pub fn insert(&mut self, new: &NewWorkspace) -> Result<Record, RegistryError> {
+        if let Some(name) = &new.name {
+            validate_name(name)?;
+        }
+        for (key, value) in &new.labels {
+            validate_label(key, value)?;
+        }
+        validate_ttl(new.ttl_ms)?;
+        let state = self.state.clone();
+        self.write("register the workspace", |db| {
+            let record = first(new);
+            insert(db, &record, &new.request)?;
+            about::write(&state, db, &new.id)?;
+            Ok(record)
+        })
+    }
+
+    /// What is known about a workspace.
+    ///
+    /// # Errors
+    /// Where it is gone, or what is known cannot be understood.
+    pub fn record(&mut self, id: &WorkspaceId) -> Result<Record, RegistryError> {
+        self.read("read the workspace", |db| record(db, id))
+    }
+
+    /// The request that made a workspace, as canonical JSON.
+    ///
+    /// # Errors
+    /// Where it is gone.
+    pub fn creating_request(&mut self, id: &WorkspaceId) -> Result<String, RegistryError> {
+        self.read("read the workspace", |db| request(db, id))
+    }
+
+    /// Every workspace, the one used last first. One that is damaged stands among them as such.
+    ///
+    /// # Errors
+    /// Where the registry cannot be read.
+    pub fn list(&mut self) -> Result<Vec<Result<Record, Damaged>>, RegistryError> {
+        let order = "ORDER BY w.last_activity_at DESC, w.created_at DESC, w.id";
+        self.read("list the workspaces", |db| {
+            let mut statement = db.prepare(&format!("{SELECT} {order}"))?;
+            let rows = statement.query_map((), |row| Ok(parse(row)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Changes name, labels and time to live, and counts as activity.
+    ///
+    /// # Errors
+    /// Where something is not allowed, or nothing would change.
+    pub fn update(
+        &mut self,
+        id: &WorkspaceId,
+        change: &Change,
+        now: Timestamp,
+    ) -> Result<Record, RegistryError> {
+        check(change)?;
+        let state = self.state.clone();
+        self.write("update the workspace", |db| {
+            let old = record(db, id)?;
+            let mut new = old.clone();
+            match &change.name {
+                NameChange::Keep => {}
+                NameChange::Clear => new.name = None,
+                NameChange::Set(name) => new.name = Some(name.clone()),
+            }
+            new.labels.retain(|key, _| !change.clear_labels.contains(key));
+            new.labels.extend(change.labels.clone());
+            new.ttl_ms = change.ttl_ms.unwrap_or(new.ttl_ms);
+            if new == old {
+                return Err(RegistryError::NoChange(id.clone()).into());
+            }
+            new.last_activity_at = now;
+            let set = "UPDATE workspace SET name = ?2, labels = ?3, ttl_ms = ?4, last_activity_at = ?5 WHERE id = ?1";
+            db.execute(set, params![id, new.name, json(&new.labels)?, new.ttl_ms, now])?;
+            about::write(&state, db, id)?;
+            Ok(new)
+        })
+    }
+
+    /// Says what a workspace is doing now.
+    ///
+    /// # Errors
+    /// Where it is gone.
+    pub fn set_state(
+        &mut self,
+        id: &WorkspaceId,
+        state: State,
+        details: &StateDetails,
+    ) -> Result<(), RegistryError> {
+        let (replace, error) = match &details.last_error {
+            ErrorNote::Keep => (false, None),
+            ErrorNote::Clear => (true, None),
+            ErrorNote::Set(error) => (true, Some(error)),
+        };
+        let set = "UPDATE workspace SET state = ?2, boot_id = coalesce(?3, boot_id),
+            execution_mode = coalesce(?4, execution_mode), last_error = iif(?5, ?6, last_error),
+            last_activity_at = coalesce(?7, last_activity_at) WHERE id = ?1";
+        self.write("say what the workspace is doing", |db| {
+            let (boot, mode) = (&details.boot_id, &details.execution_mode);
+            let values = params![
+                id,
+                state.as_str(),
+                boot,
+                mode,
+                replace,
+                error,
+                details.activity
+            ];
+            one(db.execute(set, values)?, id)
+        })
+    }
+
+    /// Says that something happened in a workspace.
+    ///
+    /// # Errors
+    /// Where it is gone.
+    pub fn touch(&mut self, id: &WorkspaceId, now: Timestamp) -> Result<(), RegistryError> {
+        let set = "UPDATE workspace SET last_activity_at = ?2 WHERE id = ?1";
+        self.write("note the activity", |db| {
+            one(db.execute(set, params![id, now])?, id)
+        })
+    }
+
+    /// Notes what went wrong, or that nothing is wrong any more.
+    ///
+    /// # Errors
+    /// Where the workspace is gone.
+    pub fn set_last_error(
+        &mut self,
+        id: &WorkspaceId,
+        error: Option<&str>,
+    ) -> Result<(), RegistryError> {
+        let set = "UPDATE workspace SET last_error = ?2 WHERE id = ?1";
+        self.write("note the error", |db| {
+            one(db.execute(set, params![id, error])?, id)
+        })
+    }
+
+    /// Begins a new epoch: what began before does not count as a command of the workspace any more, even if it ends
+    /// later. The history keeps it.
+    ///
+    /// # Errors
+    /// Where the workspace is gone.
+    pub fn reset(&mut self, id: &WorkspaceId, now: Timestamp) -> Result<Record, RegistryError> {
+        let state = self.state.clone();
+        let set = "UPDATE workspace SET reset_count = reset_count + 1, last_reset_at = ?2, last_activity_at = ?2
+            WHERE id = ?1";
+        self.write("note the reset", |db| {
+            one(db.execute(set, params![id, now])?, id)?;
+            about::write(&state, db, id)?;
+            record(db, id)
+        })
+    }
+
+    /// Forgets a workspace with its history and snapshots. One that is not there is fine.
+    ///
+    /// # Errors
+    /// Where the registry cannot be written.
+    pub fn remove(&mut self, id: &WorkspaceId) -> Result<(), RegistryError> {
+        self.write("forget the workspace", |db| {
+            db.execute("DELETE FROM workspace WHERE id = ?1", [id])?;
+            Ok(())
+        })
+    }
+}
+
+fn check(change: &Change) -> Result<(), RegistryError> {
+    if let NameChange::Set(name) = &change.name {
+        validate_name(name)?;
+    }
+    for (key, value) in &change.labels {
+        validate_label(key, value)?;
+        if change.clear_labels.contains(key) {
+            let key = key.clone();
+            return Err(LabelError::SetAndCleared { key }.into());
+        }
+    }
+    if let Some(ttl) = change.ttl_ms {
+        validate_ttl(ttl)?;
+    }
+    Ok(())
+}
+
+/// What a workspace is when it is new.
+fn first(new: &NewWorkspace) -> Record {
+    let new = new.clone();
+    Record {
+        id: new.id,
+        name: new.name,
+        labels: new.labels,
+        environment: new.environment,
+        seed: new.seed,
+        resources: new.resources,
+        ttl_ms: new.ttl_ms,
+        network_policy: new.network_policy,
+        execution_mode: new.execution_mode,
+        secrets: new.secrets,
+        created_at: new.created_at,
+        last_activity_at: new.created_at,
+        state: State::Creating,
+        boot_id: None,
+        last_error: None,
+        reset_count: 0,
+        last_reset_at: None,
+        command_count: 0,
+        last_command: None,
+    }
+}
+
+pub(super) fn insert(db: &Connection, record: &Record, request: &str) -> Result<(), Fault> {
+    let sql = "INSERT INTO workspace (id, name, labels, environment, seed_mode, seed_path, seed_entries, seed_bytes,
+            vcpu_count, mem_mib, ttl_ms, network_policy, execution_mode, secrets, created_at, last_activity_at, state,
+            last_error, reset_count, last_reset_at, request)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)";
+    let seed = &record.seed;
+    let inserted = db.execute(
+        sql,
+        params![
+            record.id,
+            record.name,
+            json(&record.labels)?,
+            record.environment,
+            seed.mode.as_str(),
+            seed.path,
+            seed.entry_count,
+            seed.bytes_written,
+            record.resources.vcpu_count,
+            record.resources.mem_mib,
+            record.ttl_ms,
+            record.network_policy,
+            record.execution_mode,
+            json(&record.secrets)?,
+            record.created_at,
+            record.last_activity_at,
+            record.state.as_str(),
+            record.last_error,
+            record.reset_count,
+            record.last_reset_at,
+            request,
+        ],
+    );
+    match inserted {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+            Err(RegistryError::Taken(record.id.clone()).into())
+        }
+        inserted => Ok(inserted.map(drop)?),
+    }
+}
+
+pub(super) fn record(db: &Connection, id: &WorkspaceId) -> Result<Record, Fault> {
+    let mut statement = db.prepare(&format!("{SELECT} WHERE w.id = ?1"))?;
+    let found = statement.query_row([id], |row| Ok(parse(row)));
+    Ok(found.optional()?.ok_or_else(|| gone(id))??)
+}
+
+pub(super) fn request(db: &Connection, id: &WorkspaceId) -> Result<String, Fault> {
+    let sql = "SELECT request FROM workspace WHERE id = ?1";
+    let found = db.query_row(sql, [id], |row| row.get(0)).optional()?;
+    found.ok_or_else(|| gone(id))
+}
+
+pub(super) fn gone(id: &WorkspaceId) -> Fault {
+    RegistryError::Gone(id.clone()).into()
+}
+
+/// That a row was changed; where none was, there is no such workspace.
+pub(super) fn one(changed: usize, id: &WorkspaceId) -> Result<(), Fault> {
+    if changed == 0 { Err(gone(id)) } else { Ok(()) }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, Fault> {
+    let told = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
+    Ok(serde_json::to_string(value).map_err(told)?)
+}
+
+/// A row of [`SELECT`].
+pub(super) fn parse(row: &Row<'_>) -> Result<Record, Damaged> {
+    columns(row).map_err(|why| Damaged {
+        id: row.get("id").unwrap_or_default(),
+        why,
+    })
+}
+
+fn columns(row: &Row<'_>) -> Result<Record, String> {
+    fn get<T: rusqlite::types::FromSql>(row: &Row<'_>, name: &str) -> Result<T, String> {
+        row.get(name).map_err(|error| format!("{name}: {error}"))
+    }
+    fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, name: &str) -> Result<T, String> {
+        let text: String = get(row, name)?;
+        serde_json::from_str(&text).map_err(|error| format!("{name}: {error}"))
+    }
+    let (seed_mode, state): (String, String) = (get(row, "seed_mode")?, get(row, "state")?);
+    let last_command = match get::<Option<u64>>(row, "last_sequence")? {
+        None => None,
+        Some(sequence) => Some(LastCommand {
+            sequence,
+            command: get::<Option<_>>(row, "last_command")?.unwrap_or_default(),
+            cwd: get::<Option<_>>(row, "last_cwd")?.unwrap_or_default(),
+            exit_code: get(row, "last_exit_code")?,
+            duration_ms: get(row, "last_duration_ms")?,
+            execution_mode: get(row, "last_execution_mode")?,
+        }),
+    };
+    Ok(Record {
+        id: get(row, "id")?,
+        name: get(row, "name")?,
+        labels: json(row, "labels")?,
+        environment: get(row, "environment")?,
+        seed: SeedRecord {
+            mode: SeedMode::parse(&seed_mode)
+                .ok_or_else(|| format!("seed_mode: `{seed_mode}` is not known"))?,
+            path: get(row, "seed_path")?,
+            entry_count: get(row, "seed_entries")?,
+            bytes_written: get(row, "seed_bytes")?,
+        },
+        resources: Resources {
+            vcpu_count: get(row, "vcpu_count")?,
+            mem_mib: get(row, "mem_mib")?,
+        },
+        ttl_ms: get(row, "ttl_ms")?,
+        network_policy: get(row, "network_policy")?,
+        execution_mode: get(row, "execution_mode")?,
+        secrets: json(row, "secrets")?,
+        created_at: get(row, "created_at")?,
+        last_activity_at: get(row, "last_activity_at")?,
+        state: State::parse(&state).ok_or_else(|| format!("state: `{state}` is not known"))?,
+        boot_id: get(row, "boot_id")?,
+        last_error: get(row, "last_error")?,
+        reset_count: get(row, "reset_count")?,
+        last_reset_at: get(row, "last_reset_at")?,
+        command_count: get(row, "command_count")?,
+        last_command,
+    })
+}
