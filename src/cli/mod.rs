@@ -34,12 +34,19 @@ use crate::machine::Spare;
 use clap::Parser as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::Arc;
 use terminal::Terminal;
+
+/// SIGXFSZ.
+const FILE_TOO_LARGE: i32 = 25;
 
 /// Runs the command line and says how to exit.
 pub fn main() -> ExitCode {
     // A closed pipe (`pyro plan x | head`) is no error and no panic.
     terminal::quiet_broken_pipes();
+    // A limit on the size of files (`ulimit -f`) is told as a full disk is; without a handler the signal would end us
+    // in the middle of a run. Programs inside get the default back.
+    let _noted = signal_hook::flag::register(FILE_TOO_LARGE, Arc::default());
     match catch_unwind(AssertUnwindSafe(real_main)) {
         Ok(code) => ExitCode::from(code),
         Err(_) => {

@@ -300,3 +300,57 @@ fn a_folder_that_refuses_is_told_before_anything_runs() {
             || names(&world.state().join("receipts")).is_empty()
     );
 }
+
+/// Runs `pyro` where no file may have more than this many KiB.
+fn with_small_files(world: &World, limit: u32, args: &[&str]) -> Ran {
+    let command = world.command(args);
+    let mut shell = Command::new("sh");
+    // The unit of `ulimit -f` is 512 bytes.
+    let script = format!("ulimit -f {} && exec \"$@\"", limit * 2);
+    shell
+        .args(["-c", &script, "sh"])
+        .arg(binary())
+        .args(args)
+        .current_dir(world.work());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    world.ran(shell.output().expect("sh starts"))
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_told_and_ends_nobody_but_programs() {
+    let world = World::with(
+        "pyro = 1\n\n[[step]]\nwrite.\"a\" = { from = \"big\" }\n\n\
+         [[step]]\nalways = true\nexec = \"head -c 30000000 /dev/zero > b\"\nexpect.exit = 153\n\n\
+         [[step]]\nalways = true\nexec = \"head -c 30000000 /dev/zero\"\n\n\
+         [[step]]\nalways = true\nexec = \"test ! -e a && wc -c < b\"\nexpect.stdout.equals = \"20480000\\n\"\n",
+    );
+    world.write("big", vec![0; 30_000_000]);
+    let ran = with_small_files(&world, 20_000, &["apply", "request.pyro.toml"]).ended(4);
+    let receipt = world.receipt();
+    let outcomes: Vec<_> = (0..4)
+        .map(|step| receipt["steps"][step]["outcome"].as_str())
+        .collect();
+    let passed = Some("passed");
+    assert_eq!(
+        outcomes,
+        [Some("failed"), passed, passed, passed],
+        "{}",
+        ran.text()
+    );
+    assert_eq!(receipt["steps"][0]["refusal"]["code"], "no-space");
+    // A seed that does not fit: told, and nothing is left.
+    world.write("seed/big", vec![0; 30_000_000]);
+    world.write(
+        "request.pyro.toml",
+        "pyro = 1\nworkspace.seed = \"seed\"\n\n[[step]]\nexec = [\"true\"]\n",
+    );
+    let ran = with_small_files(&world, 20_000, &["apply", "request.pyro.toml"]).ended(5);
+    assert!(ran.text().contains("File too large"), "{}", ran.text());
+    assert_eq!(world.receipt()["outcome"], "lost");
+    assert_eq!(world.runs(), Vec::<PathBuf>::new());
+}

@@ -210,7 +210,7 @@ impl Sandbox {
     fn enter(&self, prepared: &Prepared<'_>) -> Result<(), Refused> {
         let io = |step: Step| move |error: io::Error| (step, super::mounts::errno(error));
         let raw = |step: Step| move |error: Errno| (step, error);
-        sys::reset_broken_pipe();
+        sys::reset_ignored();
         // Before the namespaces: which group may be joined depends on where one stands.
         self.groups.join().map_err(raw(Step::Limits))?;
         self.namespaces.enter().map_err(raw(Step::Enter))?;

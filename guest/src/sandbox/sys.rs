@@ -192,14 +192,18 @@ pub(crate) fn install_filter(filter: &[libc::sock_filter]) -> io::Result<()> {
     .map(drop)
 }
 
-/// Gives every signal its default meaning and blocks none, but for SIGPIPE, which Rust ignores: execve keeps what is
-/// ignored or blocked, and whoever started the host may have done either.
+/// Gives every signal its default meaning and blocks none: execve keeps what is ignored or blocked, and whoever started
+/// the host may have done either. SIGPIPE and SIGXFSZ are ignored, so that a write that cannot be is told as an error.
 pub(crate) fn reset_signals() {
-    // SAFETY: a zeroed `sigaction` says SIG_DFL and an empty mask; numbers that are refused (KILL, STOP) change
-    // nothing.
+    // SAFETY: a zeroed `sigaction` says SIG_DFL and an empty mask, and SIG_IGN installs no handler; numbers that are
+    // refused (KILL, STOP) change nothing.
     unsafe {
-        let action: libc::sigaction = std::mem::zeroed();
-        for signal in (1..=64).filter(|signal| *signal != libc::SIGPIPE) {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        for signal in 1..=64 {
+            action.sa_sigaction = match signal {
+                libc::SIGPIPE | libc::SIGXFSZ => libc::SIG_IGN,
+                _ => libc::SIG_DFL,
+            };
             libc::sigaction(signal, &raw const action, null_mut());
         }
         libc::sigprocmask(libc::SIG_SETMASK, &raw const action.sa_mask, null_mut());
@@ -207,11 +211,12 @@ pub(crate) fn reset_signals() {
 }
 
 /// The rest of it, for a program.
-pub(crate) fn reset_broken_pipe() {
-    // SAFETY: as above; both calls are async-signal-safe.
+pub(crate) fn reset_ignored() {
+    // SAFETY: as above; all calls are async-signal-safe.
     unsafe {
         let action: libc::sigaction = std::mem::zeroed();
         libc::sigaction(libc::SIGPIPE, &raw const action, null_mut());
+        libc::sigaction(libc::SIGXFSZ, &raw const action, null_mut());
         libc::sigprocmask(libc::SIG_SETMASK, &raw const action.sa_mask, null_mut());
     }
 }
