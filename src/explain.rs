@@ -16,8 +16,45 @@ pub struct Explained {
     pub meanings: Vec<Meaning>,
     /// What to do about it.
     pub way_out: Option<String>,
-    /// Requests that are refused with it.
-    pub examples: Vec<String>,
+    /// What is refused with it.
+    pub examples: Vec<Example>,
+}
+
+/// Something that is refused with a code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Example {
+    /// What it is written in.
+    pub form: Form,
+    /// One line or more, each with its end.
+    pub text: String,
+}
+
+/// What an example is written in, as its fence says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A request.
+    Toml,
+    /// Commands after `$ `, and what they answer.
+    Console,
+    /// What a host says to the agent.
+    Json,
+    /// Code that makes a request.
+    Rust,
+    /// What has to happen, in words.
+    Text,
+}
+
+impl Form {
+    fn of(word: &str) -> Option<Self> {
+        match word {
+            "toml" => Some(Self::Toml),
+            "console" => Some(Self::Console),
+            "json" => Some(Self::Json),
+            "rust" => Some(Self::Rust),
+            "text" => Some(Self::Text),
+            _ => None,
+        }
+    }
 }
 
 /// What a code means in a place.
@@ -40,12 +77,9 @@ pub fn codes() -> Vec<Explained> {
             section = heading;
         } else if let Some(info) = line.strip_prefix("```") {
             let text: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
-            let code = info
-                .strip_prefix("toml ")
-                .and_then(|words| words.split_once('='));
-            if let Some((_, code)) = code {
+            if let Some((form, code)) = fence(info) {
                 let text = format!("{}\n", text.join("\n"));
-                entry(&mut all, code).examples.push(text);
+                entry(&mut all, code).examples.push(Example { form, text });
             }
         } else if let Some((code, text)) = row(line) {
             if section == WAYS_OUT {
@@ -109,6 +143,14 @@ fn entry<'a>(all: &'a mut Vec<Explained>, code: &str) -> &'a mut Explained {
     &mut all[at]
 }
 
+/// What stands after the fence of an example: `toml problem=CODE`, and maybe more words.
+fn fence(info: &str) -> Option<(Form, &str)> {
+    let mut words = info.split(' ');
+    let form = Form::of(words.next()?)?;
+    let (_, code) = words.next()?.split_once('=')?;
+    Some((form, code))
+}
+
 /// A row of a table of codes: `| `code` | meaning |`.
 fn row(line: &str) -> Option<(&str, &str)> {
     let (code, text) = line
@@ -123,10 +165,10 @@ fn row(line: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{codes, explain};
+    use super::{Example, Form, codes, explain};
 
     #[test]
-    fn every_code_has_a_meaning_and_a_way_out() {
+    fn every_code_has_a_meaning_an_example_and_a_way_out() {
         let all = codes();
         assert!(all.len() > 80, "{}", all.len());
         for one in &all {
@@ -136,6 +178,15 @@ mod tests {
                 one.code
             );
         }
+        let plain = all.iter().filter(|one| {
+            one.examples.is_empty()
+                && one
+                    .meanings
+                    .iter()
+                    .any(|meaning| meaning.section != "Exit codes")
+        });
+        let plain: Vec<_> = plain.map(|one| &one.code).collect();
+        assert!(plain.is_empty(), "no example in specs/errors.md: {plain:?}");
         // A mistake in a document is told with its own way out; an exit code is none.
         let without = all.iter().filter(|one| {
             one.way_out.is_none()
@@ -153,7 +204,11 @@ mod tests {
     #[test]
     fn codes_are_found_and_guessed() {
         let found = explain("unknown-key").expect("known");
-        assert_eq!(found.examples, ["pyro = 1\nnmae = \"a\"\n"]);
+        let example = Example {
+            form: Form::Toml,
+            text: "pyro = 1\nnmae = \"a\"\n".to_owned(),
+        };
+        assert_eq!(found.examples, [example]);
         assert_eq!(explain("error[unknown-key]").expect("known"), found);
         assert_eq!(explain("too-large").expect("known").meanings.len(), 3);
         assert_eq!(

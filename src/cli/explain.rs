@@ -5,7 +5,7 @@ use super::load::{Findings, fail};
 use super::table::{cell, table};
 use super::terminal::{Terminal, Tone};
 use crate::Exit;
-use crate::explain::{Explained, codes, explain as look_up};
+use crate::explain::{Explained, Form, codes, explain as look_up};
 use crate::render::{Finding, findings};
 use crate::request::{Syntax, Values, parse, resolve};
 use serde_json::{Value, json};
@@ -86,12 +86,19 @@ fn drawn(found: &Explained, terminal: &Terminal) -> String {
         out.push_str(&format!("\nThe way out: {}\n", plain(way_out)));
     }
     for example in &found.examples {
-        out.push_str("\nFor example:\n\n");
-        for line in example.lines() {
+        out.push_str(match example.form {
+            Form::Toml | Form::Console | Form::Text => "\nFor example:\n\n",
+            Form::Rust => "\nFor example, in Rust code:\n\n",
+            Form::Json => "\nFor example, where a host says to the agent:\n\n",
+        });
+        for line in example.text.lines() {
             out.push_str(format!("    {line}").trim_end());
             out.push('\n');
         }
-        let told = told(example);
+        let told = match example.form {
+            Form::Toml => told(&example.text),
+            Form::Console | Form::Json | Form::Rust | Form::Text => String::new(),
+        };
         if !told.is_empty() {
             out.push_str(&format!("\nis answered with\n\n{told}"));
         }
@@ -145,6 +152,6 @@ fn data(found: &Explained) -> Value {
         "code": found.code,
         "meanings": meanings,
         "way_out": found.way_out.as_deref().map(plain),
-        "examples": found.examples,
+        "examples": found.examples.iter().map(|example| &example.text).collect::<Vec<_>>(),
     })
 }

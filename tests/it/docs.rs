@@ -1,22 +1,21 @@
-//! The documents say what the code says: every code is in its table, every example parses, every link leads somewhere.
+//! The documents say what the code says: every code is in its table, every field is described, every link leads
+//! somewhere.
 
 use crate::harness::root;
 use pyro::Exit;
 use pyro::patch::RefusalCode;
-use pyro::plan::{ProblemCode, plan};
-use pyro::preflight::{Surroundings, gather};
+use pyro::plan::ProblemCode;
 use pyro::receipt::Receipt;
-use pyro::request::{ErrorCode, Syntax, Values, parse, resolve};
-use std::collections::BTreeSet;
+use pyro::request::ErrorCode;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-fn read(path: &str) -> String {
+pub(crate) fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).expect("the document is readable")
 }
 
 /// README.md and everything in docs and specs.
-fn documents() -> Vec<PathBuf> {
+pub(crate) fn documents() -> Vec<PathBuf> {
     let mut found = vec![root().join("README.md")];
     let mut folders = vec![root().join("docs"), root().join("specs")];
     while let Some(folder) = folders.pop() {
@@ -34,13 +33,13 @@ fn documents() -> Vec<PathBuf> {
 }
 
 /// A fenced block: the line it begins on, what its fence says, what it holds.
-struct Block {
-    line: usize,
-    info: String,
-    text: String,
+pub(crate) struct Block {
+    pub(crate) line: usize,
+    pub(crate) info: String,
+    pub(crate) text: String,
 }
 
-fn blocks(document: &str) -> Vec<Block> {
+pub(crate) fn blocks(document: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut open: Option<Block> = None;
     for (index, line) in document.lines().enumerate() {
@@ -103,140 +102,6 @@ fn the_guests_codes_are_those_of_the_wire() {
         .map(Some)
         .collect();
     assert_eq!(listed, frozen);
-}
-
-#[test]
-fn cases_show_the_refusals_that_they_are_named_for() {
-    let errors = read("specs/errors.md");
-    let cases = errors.lines().filter_map(|line| {
-        let (code, case) = line.strip_prefix("- `")?.split_once("`: `")?;
-        Some((code, case.strip_suffix('`')?))
-    });
-    let mut count = 0;
-    for (code, case) in cases {
-        let shown = if case.starts_with("specs/vectors/") {
-            read(&format!("{case}/expected.json")).contains(&format!("\"refusal\": \"{code}\""))
-        } else {
-            read(&format!("{case}/expected.snap")).contains(&format!("error[{code}]"))
-        };
-        assert!(shown, "{case} shows no `{code}`");
-        count += 1;
-    }
-    assert!(count > 0, "no case is named");
-}
-
-/// What `specs/errors.md` says that its examples lie beside.
-fn surroundings(base: &Path) -> Surroundings {
-    for folder in ["project", "empty", "state", "root/bin"] {
-        fs::create_dir_all(base.join(folder)).expect("a new folder");
-    }
-    fs::write(
-        base.join("project/main.c"),
-        "int main(void) { return 1; }\n",
-    )
-    .expect("a new file");
-    let texts = [
-        (
-            "list.txt",
-            "one\ntwo\nthree\nfour\nfive\nsix\nseven\neight\nnine\nten\n",
-        ),
-        ("twice.txt", "a\nb\nc\na\nb\nc\n"),
-        ("quote.txt", "a line\nit says \"hi\"\nthe end\n"),
-    ];
-    for (name, text) in texts {
-        fs::write(base.join("project").join(name), text).expect("a new file");
-    }
-    fs::write(base.join("taken.txt"), "taken\n").expect("a new file");
-    fs::write(base.join("cut.tar.gz"), b"\x1f\x8b\x08\0").expect("a new file");
-    let big = fs::File::create(base.join("big.bin")).expect("a new file");
-    big.set_len(65 << 20).expect("a file with a hole");
-    std::os::unix::fs::symlink("project", base.join("link")).expect("a new link");
-    Surroundings {
-        base_dir: base.to_owned(),
-        state_dir: base.join("state"),
-        home: None,
-    }
-}
-
-/// `Ok` where the document can be planned, else the codes of all that speaks against it.
-fn codes(text: &str, around: &Surroundings) -> Result<(), BTreeSet<String>> {
-    let (request, _) =
-        parse("request.pyro.toml", text.as_bytes(), Syntax::Toml).map_err(|errors| {
-            errors
-                .iter()
-                .map(|e| format!("error={}", e.code))
-                .collect::<BTreeSet<_>>()
-        })?;
-    let request = resolve(&request, &Values::default()).map_err(|errors| {
-        errors
-            .iter()
-            .map(|e| format!("error={}", e.code))
-            .collect::<BTreeSet<_>>()
-    })?;
-    match plan(&request, &gather(&request, around), "request.pyro.toml") {
-        Ok(_) => Ok(()),
-        Err(problems) => Err(problems
-            .into_iter()
-            .map(|problem| format!("problem={}", problem.code))
-            .collect()),
-    }
-}
-
-#[test]
-fn examples_are_what_their_fences_say() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let around = surroundings(&folder.path().canonicalize().expect("it is there"));
-    let mut seen = BTreeSet::new();
-    for path in documents() {
-        let text = fs::read_to_string(&path).expect("the document is readable");
-        for block in blocks(&text) {
-            let mut words = block.info.split_whitespace();
-            if words.next() != Some("toml") {
-                continue;
-            }
-            let place = format!("{}:{}", path.display(), block.line);
-            let wanted = words.next().unwrap_or_default();
-            if wanted.is_empty() && !block.text.starts_with("pyro = 1\n") {
-                continue;
-            }
-            let found = codes(&block.text, &around);
-            if wanted.starts_with("error=") || wanted.starts_with("problem=") {
-                let wanted = BTreeSet::from([wanted.to_owned()]);
-                assert_eq!(found, Err(wanted.clone()), "{place}");
-                seen.extend(wanted);
-            } else {
-                // It may need what is not here; what matters is that it is a request.
-                let unparsed = found.err().into_iter().flatten();
-                let unparsed: Vec<_> = unparsed.filter(|c| c.starts_with("error=")).collect();
-                assert!(unparsed.is_empty(), "{place}: {unparsed:?}");
-            }
-        }
-    }
-    let all = (ErrorCode::ALL.iter().map(|code| format!("error={code}"))).chain(
-        ProblemCode::ALL
-            .iter()
-            .map(|code| format!("problem={code}")),
-    );
-    let all = all.chain(
-        RefusalCode::ALL
-            .iter()
-            .map(|code| format!("problem={}", code.as_str())),
-    );
-    let without: Vec<_> = all.filter(|code| !seen.contains(code)).collect();
-    let known = [
-        "error=too-large",
-        "error=not-utf8",
-        "problem=workspace-ambiguous",
-        "problem=workspace-stopped",
-        "problem=workspace-unusable",
-        "problem=environment-unreadable",
-        "problem=seed-unreadable",
-        "problem=expose-unreadable",
-        "problem=id-twice",
-        "problem=delete-root",
-        "problem=patch-too-large",
-    ];
-    assert_eq!(without, known, "codes without an example that is tested");
 }
 
 #[test]
@@ -327,7 +192,7 @@ fn links_lead_somewhere() {
 }
 
 /// Every source file of the repository, by its path.
-fn sources() -> Vec<(PathBuf, String)> {
+pub(crate) fn sources() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut folders: Vec<_> = ["src", "tests", "guest/src", "guest/tests", "guest/protocol"]
         .map(|folder| root().join(folder))
@@ -346,6 +211,21 @@ fn sources() -> Vec<(PathBuf, String)> {
     found
 }
 
+/// Whether there is a test of this name, as FILE::TEST.
+pub(crate) fn is_test(name: &str, sources: &[(PathBuf, String)]) -> bool {
+    let Some((file, test)) = name.split_once("::") else {
+        return false;
+    };
+    // The sandbox's tests have a harness of their own, with a list of names.
+    let forms = [format!("fn {test}("), format!("\"{test}\"")];
+    sources.iter().any(|(path, text)| {
+        let parts = path.components().rev().take(2);
+        let mut parts = parts.filter_map(|part| part.as_os_str().to_str());
+        parts.any(|part| part == file || part.strip_suffix(".rs") == Some(file))
+            && forms.iter().any(|form| text.contains(form.as_str()))
+    })
+}
+
 #[test]
 fn promises_name_tests_and_cases_that_exist() {
     let promises = read("docs/PROMISES.md");
@@ -354,15 +234,8 @@ fn promises_name_tests_and_cases_that_exist() {
     for name in promises.split('`').skip(1).step_by(2) {
         let found = if name.starts_with("fixtures/") {
             root().join(name).is_dir()
-        } else if let Some((file, test)) = name.split_once("::") {
-            // The sandbox's tests have a harness of their own, with a list of names.
-            let forms = [format!("fn {test}("), format!("\"{test}\"")];
-            sources.iter().any(|(path, text)| {
-                let parts = path.components().rev().take(2);
-                let mut parts = parts.filter_map(|part| part.as_os_str().to_str());
-                parts.any(|part| part == file || part.strip_suffix(".rs") == Some(file))
-                    && forms.iter().any(|form| text.contains(form.as_str()))
-            })
+        } else if name.contains("::") {
+            is_test(name, &sources)
         } else {
             true
         };

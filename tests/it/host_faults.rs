@@ -354,3 +354,34 @@ fn a_limit_on_the_size_of_files_is_told_and_ends_nobody_but_programs() {
     assert_eq!(world.receipt()["outcome"], "lost");
     assert_eq!(world.runs(), Vec::<PathBuf>::new());
 }
+
+#[test]
+fn a_baseline_that_is_gone_refuses_the_diff() {
+    let world = World::with(
+        "pyro = 1\nworkspace.seed = \"seed\"\n\n\
+         [[step]]\nexec = \"echo new > f; touch started; until [ -e go ]; do sleep 0.01; done\"\n\n\
+         [[step]]\ndiff = \"baseline\"\n",
+    );
+    world.write("seed/f", "old\n");
+    let pyro = world
+        .command(["apply", "request.pyro.toml"])
+        .spawn()
+        .expect("pyro starts");
+    let started = || {
+        let runs = world.runs().into_iter();
+        runs.map(|run| run.join("tree"))
+            .find(|tree| tree.join("started").exists())
+    };
+    crate::harness::wait_for("the program", || started().is_some());
+    let tree = started().expect("it started");
+    let run = tree.parent().expect("of a run");
+    fs::OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(run.join("pack"))
+        .expect("empties");
+    fs::write(tree.join("go"), "").expect("writes");
+    world.ran(pyro.wait_with_output().expect("ends")).ended(4);
+    let step = &world.receipt()["steps"][1];
+    assert_eq!(step["refusal"]["code"], "baseline-unreadable", "{step:#}");
+}

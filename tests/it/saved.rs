@@ -8,6 +8,7 @@ use pyro::{Error, Options, Request, SavedPlan, Step};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const REQUEST: &str = r#"pyro = 1
 vars.who = "nobody"
@@ -448,6 +449,60 @@ fn a_seed_that_changes_after_it_was_compared_does_not_run() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_plan_of_what_changes_meanwhile_is_not_saved() {
+    let world = World::with(
+        "pyro = 1\nworkspace.seed = \"seed\"\n[[step]]\n\
+         patch = \"--- a/f\\n+++ b/f\\n@@ -1 +1 @@\\n-one\\n+two\\n\"\n",
+    );
+    // Much to read, so that there is a while.
+    for number in 0..200 {
+        world.write(&format!("seed/many/{number}"), "the same\n");
+    }
+    world.write("seed/f", "one\n");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut round = 0;
+            while !stop.load(Ordering::Relaxed) {
+                round += 1;
+                world.write("next", format!("one\nround {round}\n"));
+                fs::rename(world.work().join("next"), world.work().join("seed/f"))
+                    .expect("renames");
+            }
+        });
+        let _stop = Stop(&stop);
+        let told = wait_for_some("the plan to meet a change", || {
+            let ran = world.pyro(["plan", "request.pyro.toml", "--out", "plan.json", "--json"]);
+            fs::remove_file(world.work().join("plan.json")).ok();
+            (ran.code != Some(0)).then(|| ran.ended(2).json())
+        });
+        assert_eq!(told["error"]["code"], "plan-unsteady", "{told:#}");
+        let message = told["error"]["message"].to_string();
+        assert!(message.contains("f changed while it was read"), "{message}");
+    });
+    assert!(!world.work().join("plan.json").exists());
+}
+
+/// Stops a thread, also where an assertion fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What comes of something that works out in time.
+fn wait_for_some<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let mut found = None;
+    crate::harness::wait_for(what, || {
+        found = attempt();
+        found.is_some()
+    });
+    found.expect("it was waited for")
 }
 
 #[test]

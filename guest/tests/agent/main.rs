@@ -3,6 +3,7 @@
 mod archives;
 mod bare;
 mod corpus;
+mod errors;
 mod host;
 mod hostile;
 mod marks;
