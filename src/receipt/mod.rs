@@ -5,19 +5,25 @@
 mod compare;
 mod kept;
 mod model;
+mod paths;
+mod refusal;
 mod runs;
 #[cfg(test)]
 mod schema;
+mod step;
+mod text;
 
 pub use compare::{Difference, compare};
 pub use kept::{FindError, Kept, ReadError, find, kept, read_receipt};
 pub use model::{
-    AttemptReport, ChangeReport, EntryReport, EnvironmentReport, ExecReport, ExpectFailure,
-    FileReport, HunkReport, KeptReport, LeftOutReport, NearestReport, Outcome, OutputReport,
-    PatchReason, PathVersion, Receipt, RefusalReport, RequestReport, SeedReport, StepOutcome,
-    StepReport, Text, WorkspaceReport,
+    EnvironmentReport, KeptReport, LeftOutReport, Outcome, Receipt, RequestReport, SeedReport,
+    WorkspaceReport,
 };
+pub use paths::{ChangeReport, EntryReport, FileReport, HunkReport, PathVersion};
+pub use refusal::{NearestReport, PatchReason, RefusalReport};
 pub use runs::{RunOutcome, RunReport, Runs};
+pub use step::{AttemptReport, ExecReport, ExpectFailure, OutputReport, StepOutcome, StepReport};
+pub use text::Text;
 
 use std::io;
 use std::path::Path;

@@ -113,7 +113,9 @@ fn the_receipt_is_described_whole() {
         .expect("an example");
     let receipt: Receipt = serde_json::from_str(&example.text).expect("the example is a receipt");
     assert_eq!(receipt.to_json(), example.text);
-    let model = read("src/receipt/model.rs") + &read("src/receipt/runs.rs");
+    let files = ["model", "step", "paths", "refusal", "text", "runs"];
+    let files = files.map(|file| read(&format!("src/receipt/{file}.rs")));
+    let model = files.concat();
     let fields = model
         .lines()
         .filter_map(|line| line.strip_prefix("    pub ")?.split_once(": "))

@@ -65,7 +65,7 @@ fn fits(validator: &Validator, value: &Value, name: &str, what: &str) {
          schema ({}), and write it anew with UPDATE_DOCS=1: {wrong:#?}",
         match name {
             "plan" => "src/plan/schema.rs",
-            _ => "it follows the types of src/receipt/model.rs",
+            _ => "it follows the types of src/receipt",
         }
     );
 }
