@@ -367,8 +367,12 @@ pub(super) enum SchemaOf {
     Request,
     /// What `pyro plan --json` prints
     Plan,
+    /// The same of a request with a matrix
+    Plans,
     /// What a run leaves
     Receipt,
+    /// What `pyro apply --json` prints of several runs
+    Receipts,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,8 @@ pub(super) fn schema(args: &Schema, terminal: &Terminal) -> Exit {
     terminal.print(match args.of {
         SchemaOf::Request => include_str!("../../specs/schema/request.json"),
         SchemaOf::Plan => include_str!("../../specs/schema/plan.json"),
+        SchemaOf::Plans => include_str!("../../specs/schema/plans.json"),
+        SchemaOf::Receipts => include_str!("../../specs/schema/receipts.json"),
         SchemaOf::Receipt => include_str!("../../specs/schema/receipt.json"),
     });
     Exit::Ok

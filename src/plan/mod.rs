@@ -49,7 +49,7 @@ pub(crate) use pinned::seed_contents;
 pub use pinned::{PinnedKind, contents};
 pub use planner::{plan, plan_with};
 pub use problem::{Problem, ProblemCode, Problems};
-pub use schema::schema;
+pub use schema::{schema, schema_of_several};
 pub(crate) use text::is_hidden;
 pub use values::{Captured, Late, PlannedCapture, PlannedRetry, Slot, Unfilled};
 

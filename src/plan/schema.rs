@@ -11,7 +11,41 @@ pub fn schema() -> Value {
     );
     schema["$schema"] = "http://json-schema.org/draft-07/schema#".into();
     schema["title"] = "pyro plan, version 1".into();
-    schema["definitions"] = json!({
+    schema["definitions"] = definitions();
+    schema
+}
+
+/// The JSON Schema of what `pyro plan --json` prints of a request with a matrix.
+pub fn schema_of_several() -> Value {
+    let mut schema = object(
+        "What will happen in each combination of a matrix, as `pyro plan --json` prints it.",
+        [
+            version_of_format(),
+            field(
+                "plans",
+                list(one("plan")),
+                "One for each combination, in the order of the matrix.",
+            ),
+        ],
+    );
+    schema["$schema"] = "http://json-schema.org/draft-07/schema#".into();
+    schema["title"] = "pyro plans of a matrix, version 1".into();
+    schema["definitions"] = definitions();
+    schema["definitions"]["plan"] = object("What will happen in one combination.", whole());
+    schema
+}
+
+fn version_of_format() -> Field {
+    field(
+        "format_version",
+        json!({ "type": "integer", "enum": [1] }),
+        "The version of this format.",
+    )
+}
+
+/// What both of them name.
+fn definitions() -> Value {
+    json!({
         "workspace": object("The workspace that is made.", workspace()),
         "existing": object("A workspace that lives.", existing()),
         "seed": object("What fills the workspace.", seed()),
@@ -63,8 +97,7 @@ pub fn schema() -> Value {
             "type": "string",
             "pattern": "^[0-7]{4}$",
         },
-    });
-    schema
+    })
 }
 
 /// Whether a field is always there.
@@ -169,11 +202,7 @@ fn or_null(schema: Value) -> Value {
 
 fn whole() -> Vec<Field> {
     vec![
-        field(
-            "format_version",
-            json!({ "type": "integer", "enum": [1] }),
-            "The version of this format.",
-        ),
+        version_of_format(),
         field(
             "digest",
             one("digest"),

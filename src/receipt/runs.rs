@@ -8,8 +8,9 @@ use std::path::Path;
 
 /// Several runs, in the order in which they were asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Runs {
-    /// 1.
+    /// The version of the format: 1.
     pub format_version: u32,
     /// The pyro that wrote it.
     pub pyro_version: String,
@@ -23,6 +24,7 @@ pub struct Runs {
 
 /// One of several runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RunReport {
     /// Of the request, if it has one.
     pub name: Option<String>,
@@ -45,6 +47,7 @@ pub struct RunReport {
 
 /// How one of several runs ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RunOutcome {
     /// Every step did what was expected.

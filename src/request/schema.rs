@@ -29,15 +29,7 @@ pub fn schema() -> Value {
         definitions.insert(step_name(verb), step(verb));
         definitions.insert(expect_name(name), expect(verb));
     }
-    let steps = VERBS.iter().map(|verb| reference(&step_name(verb)));
-    definitions.insert(
-        "step".to_owned(),
-        json!({
-            "description": "A step: exactly one verb, and what belongs to it.",
-            "type": "object",
-            "oneOf": steps.collect::<Vec<_>>(),
-        }),
-    );
+    definitions.insert("step".to_owned(), any_step());
     schema["$schema"] = "http://json-schema.org/draft-07/schema#".into();
     schema["title"] = "pyro request, version 1".into();
     schema["definitions"] = definitions.into();
@@ -106,6 +98,24 @@ fn step(verb: &'static Verb) -> Value {
     }
     step["required"] = required.into();
     step
+}
+
+/// Exactly one verb. What is wrong is told by the schema of the verb that is there, and a second verb as a key too
+/// many: `oneOf` would tell that none of all verbs fits.
+fn any_step() -> Value {
+    let there = |verb: &Verb| json!({ "required": [verb.key.name] });
+    let some = VERBS.iter().map(there);
+    let whole = VERBS.iter().map(|verb| reference(&step_name(verb)));
+    let each = VERBS
+        .iter()
+        .map(|verb| json!({ "if": there(verb), "then": reference(&step_name(verb)) }));
+    json!({
+        "description": "A step: exactly one verb, and what belongs to it.",
+        "$comment": "Editors that do not know `if` complete by what `anyOf` names; to be valid, a verb is enough there.",
+        "type": "object",
+        "anyOf": some.chain(whole).collect::<Vec<_>>(),
+        "allOf": each.collect::<Vec<_>>(),
+    })
 }
 
 fn expect(verb: &'static Verb) -> Value {

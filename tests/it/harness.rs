@@ -160,9 +160,13 @@ impl Ran {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
 
+    /// What was printed; a plan, a receipt or several of them are held against their schema.
+    #[track_caller]
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.stdout)
-            .unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.text()))
+        let printed = serde_json::from_slice(&self.stdout)
+            .unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.text()));
+        crate::schema::looked_at(&printed);
+        printed
     }
 
     /// Fails the test unless the command ended with this code.

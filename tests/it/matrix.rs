@@ -49,6 +49,7 @@ fn each_combination_is_a_run_of_its_own() {
     }
     let all = fs::read(world.work().join("all.json")).expect("a document");
     let all: serde_json::Value = serde_json::from_slice(&all).expect("JSON");
+    crate::schema::are_receipts(&all, "all.json");
     let runs = all["runs"].as_array().expect("runs");
     let told = runs.iter().map(|run| {
         let matrix = &run["matrix"];

@@ -61,10 +61,11 @@ fn fits(validator: &Validator, value: &Value, name: &str, what: &str) {
         .collect();
     assert!(
         wrong.is_empty(),
-        "{what} does not fit specs/schema/{name}.json. If a field is new, describe it in specs/{name}.md and in the \
+        "{what} does not fit specs/schema/{name}.json. If a field is new, describe it in specs/{}.md and in the \
          schema ({}), and write it anew with UPDATE_DOCS=1: {wrong:#?}",
+        name.trim_end_matches('s'),
         match name {
-            "plan" => "src/plan/schema.rs",
+            "plan" | "plans" => "src/plan/schema.rs",
             _ => "it follows the types of src/receipt",
         }
     );
@@ -85,6 +86,14 @@ pub(crate) fn is_plan(plan: &Value, what: &str) {
     fits(validator, plan, "plan", what);
 }
 
+/// Fails the test unless these are plans as the schema has them.
+#[track_caller]
+pub(crate) fn are_plans(plans: &Value, what: &str) {
+    static PLANS: OnceLock<Validator> = OnceLock::new();
+    let validator = PLANS.get_or_init(|| validator(&closed(kept("plans"))));
+    fits(validator, plans, "plans", what);
+}
+
 /// Fails the test unless this is a receipt as the schema has it.
 #[track_caller]
 pub(crate) fn is_receipt(receipt: &Value, what: &str) {
@@ -93,11 +102,36 @@ pub(crate) fn is_receipt(receipt: &Value, what: &str) {
     fits(validator, receipt, "receipt", what);
 }
 
+/// Fails the test unless these are receipts as the schema has them.
+#[track_caller]
+pub(crate) fn are_receipts(receipts: &Value, what: &str) {
+    static RECEIPTS: OnceLock<Validator> = OnceLock::new();
+    let validator = RECEIPTS.get_or_init(|| validator(&closed(kept("receipts"))));
+    fits(validator, receipts, "receipts", what);
+}
+
+/// Fails the test where something that a command printed is one of our documents, and not as its schema has it.
+#[track_caller]
+pub(crate) fn looked_at(printed: &Value) {
+    let has = |name: &str| printed.get(name).is_some();
+    let what = "what was printed";
+    if has("runs") && has("format_version") {
+        are_receipts(printed, what);
+    } else if has("plans") {
+        are_plans(printed, what);
+    } else if has("plan_digest") {
+        is_receipt(printed, what);
+    } else if has("reach") {
+        is_plan(printed, what);
+    }
+}
+
 #[test]
 fn schemas_are_up_to_date() {
     for (name, now) in [
         ("request", pyro::request::schema()),
         ("plan", pyro::plan::schema()),
+        ("plans", pyro::plan::schema_of_several()),
     ] {
         let path = root().join(format!("specs/schema/{name}.json"));
         let now = format!("{now:#}\n");
@@ -142,7 +176,7 @@ fn schemas_are_whole_and_stand_alone() {
         }
     }
     let mut wrong = Vec::new();
-    for name in ["request", "plan", "receipt"] {
+    for name in ["request", "plan", "plans", "receipt", "receipts"] {
         let schema = kept(name);
         assert_eq!(schema["$schema"], "http://json-schema.org/draft-07/schema#");
         validator(&schema);
@@ -272,6 +306,35 @@ fn the_schema_and_the_checks_agree_on_every_document() {
         taken > 40 && refused > 20,
         "{taken} taken, {refused} refused"
     );
+}
+
+#[test]
+fn what_is_wrong_with_a_step_is_told_of_its_verb() {
+    let validator = validator(&kept("request"));
+    let told = |step: Value| -> Vec<String> {
+        let document = json!({ "pyro": 1, "step": [step] });
+        let errors = validator.iter_errors(&document);
+        errors
+            .map(|error| format!("{} {error}", error.instance_path()))
+            .collect()
+    };
+    assert_eq!(
+        told(json!({ "exec": "make", "timout": "5s" })),
+        ["/step/0 Additional properties are not allowed ('timout' was unexpected)"]
+    );
+    assert_eq!(
+        told(json!({ "read": "a", "expect": { "fials": true } })),
+        ["/step/0/expect Additional properties are not allowed ('fials' was unexpected)"]
+    );
+    let two = told(json!({ "exec": "make", "read": "a" }));
+    assert_eq!(
+        two,
+        [
+            "/step/0 Additional properties are not allowed ('read' was unexpected)",
+            "/step/0 Additional properties are not allowed ('exec' was unexpected)",
+        ]
+    );
+    assert_eq!(told(json!({ "id": "a" })).len(), 1);
 }
 
 fn shown(path: &Path) -> String {
