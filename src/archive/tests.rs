@@ -210,6 +210,28 @@ fn what_is_too_much_is_refused_before_it_is_there() {
 }
 
 #[test]
+fn more_than_a_million_entries_are_refused() {
+    let names = ["a", "b", "c"].map(|name| file(name, b""));
+    let from = super::stream::open(Cursor::new(archive(&names))).expect("a tar");
+    let mut tar = super::Tar {
+        from: super::Counted::new(from, LIMIT),
+        names: super::Names::default(),
+        limit: LIMIT,
+        bytes: 0,
+        // As if so many had been before.
+        entries: super::MAX_ENTRIES - 2,
+    };
+    let mut seen = 0;
+    let refused = tar.all(&mut |_, _| {
+        seen += 1;
+        Ok(())
+    });
+    let told = refused.expect_err("not taken").to_string();
+    assert_eq!(told, "it has more than 1000000 entries");
+    assert_eq!(seen, 2);
+}
+
+#[test]
 fn odd_but_harmless_is_taken_or_left_out() {
     let names = entries(archive(&[
         entry("null", b'3', "", 0, b""),

@@ -383,6 +383,11 @@ impl Copier {
             size += count as u64;
         }
         self.buffer = buffer;
+        if !cloned && changed(&metadata, &from.metadata().map_err(reading(source))?) {
+            // Half of what it was and half of what it became is neither.
+            let why = "it changed while it was read; let nothing write to the seed meanwhile";
+            return Err(reading(source)(io::Error::other(why)));
+        }
         self.give(&to).map_err(writing(target))?;
         let modified = metadata.modified().map_err(reading(source))?;
         to.set_times(FileTimes::new().set_modified(modified))
@@ -479,6 +484,12 @@ fn gitignore(dir: &Path) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     file.take(MAX_GITIGNORE).read_to_end(&mut text).ok()?;
     Some(text)
+}
+
+/// Whether a file is another one than it was a moment ago.
+fn changed(before: &fs::Metadata, after: &fs::Metadata) -> bool {
+    let seen = |of: &fs::Metadata| (of.size(), of.mtime(), of.mtime_nsec());
+    seen(before) != seen(after)
 }
 
 fn join(base: &Path, relative: &[u8]) -> PathBuf {

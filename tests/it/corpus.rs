@@ -17,6 +17,9 @@ mod frames;
 #[path = "../fuzz/src/patch.rs"]
 mod patch;
 #[expect(unreachable_pub, reason = "public in the crate of the fuzz targets")]
+#[path = "../fuzz/src/seed.rs"]
+mod seed;
+#[expect(unreachable_pub, reason = "public in the crate of the fuzz targets")]
 #[path = "../fuzz/src/tar.rs"]
 mod tar;
 
@@ -34,6 +37,7 @@ const TARGETS: &[Target] = &[
     ("patch_round_trip", patch::round_trip),
     ("patch_unified", patch::unified),
     ("tar_export", archive::export),
+    ("tar_seed", seed::seed),
 ];
 /// What the agent's own tests replay.
 const OF_THE_AGENT: &[&str] = &["tar_unpack"];

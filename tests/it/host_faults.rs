@@ -385,3 +385,62 @@ fn a_baseline_that_is_gone_refuses_the_diff() {
     let step = &world.receipt()["steps"][1];
     assert_eq!(step["refusal"]["code"], "baseline-unreadable", "{step:#}");
 }
+
+/// A process that ends with the test, however that ends.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[test]
+fn a_seed_that_changes_while_it_is_read_is_told() {
+    let world = World::with("pyro = 1\nworkspace.seed = \"seed\"\n\n[[step]]\nexec = [\"true\"]\n");
+    // Too small to be cloned, which takes a moment and no more.
+    for number in 0..20 {
+        world.write(&format!("seed/{number}"), vec![b'x'; 200_000]);
+    }
+    let writer = Command::new("sh")
+        .args([
+            "-c",
+            "while :; do for file in seed/*; do echo >> $file; done; done",
+        ])
+        .current_dir(world.work())
+        .spawn();
+    let writer = Ended(writer.expect("sh starts"));
+    let mut lost = None;
+    crate::harness::wait_for("the copy to meet a change", || {
+        let ran = world.pyro(["apply", "request.pyro.toml"]);
+        if ran.code == Some(5) {
+            lost = Some(ran);
+        } else {
+            assert_eq!(ran.code, Some(0), "{}", ran.text());
+        }
+        lost.is_some()
+    });
+    drop(writer);
+    let told = lost.expect("it was waited for").text();
+    assert!(told.contains("it changed while it was read"), "{told}");
+    assert!(told.contains("/seed/"), "{told}");
+    let receipt = world.receipt();
+    assert_eq!(receipt["outcome"], "lost");
+    assert_eq!(receipt["steps"][0]["outcome"], "not_run");
+    assert_eq!(world.runs(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_seed_that_leads_to_itself_is_told() {
+    let world = World::with("pyro = 1\nworkspace.seed = \"seed\"\n");
+    symlink("seed", world.work().join("seed")).expect("links");
+    let ran = world.pyro(["apply", "request.pyro.toml"]).ended(3);
+    assert!(
+        ran.stderr().contains("Too many levels of symbolic links")
+            || ran.stderr().contains("too many levels of symbolic links"),
+        "{}",
+        ran.text()
+    );
+    assert!(!world.state().join("receipts").exists(), "nothing ran");
+}

@@ -7,4 +7,5 @@ pub mod archive;
 pub mod document;
 pub mod frames;
 pub mod patch;
+pub mod seed;
 pub mod tar;
