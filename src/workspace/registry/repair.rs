@@ -8,6 +8,7 @@ use super::record::WorkspaceId;
 use super::schema::{STEPS, known};
 use super::{snapshots, workspaces};
 use crate::workspace::{StateDir, Timestamp};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::fs;
 use std::io;
@@ -96,47 +97,33 @@ fn is_sound(path: &Path) -> bool {
 }
 
 fn make_locked(state: &StateDir, path: &Path) -> Result<Option<Rebuilt>, RegistryError> {
-    let (mut db, version) = match open(path)? {
-        Found::Ready(..) => return Ok(None),
-        // Seen again, and seen to, by whoever called.
-        Found::Damaged(..) => return Ok(None),
-        Found::Old(db, version) => (db, version),
-        Found::Missing => {
-            // Never an existing one: closing a descriptor would drop the locks that this process has on it.
-            fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(path)
-                .map_err(failed("make", path))?;
-            (connect(path).map_err(sql(path))?, 0)
+    match open(path)? {
+        // Somebody else was quicker, or what is there is seen to by whoever called.
+        Found::Ready(..) | Found::Damaged(..) => return Ok(None),
+        Found::Old(mut db, version @ 1..) => {
+            migrate(&mut db, version, &[]).map_err(|fault| tell(fault, path))?;
+            return Ok(None);
         }
-    };
-    if version == 0 {
-        let tables = "SELECT count(*) FROM sqlite_schema";
-        let tables: u64 = db
-            .query_one(tables, (), |row| row.get(0))
-            .map_err(sql(path))?;
-        if tables > 0 {
-            let path = path.to_owned();
-            return Err(RegistryError::Foreign { path });
+        Found::Old(db, 0) => {
+            let tables = "SELECT count(*) FROM sqlite_schema";
+            let tables: u64 = db
+                .query_one(tables, (), |row| row.get(0))
+                .map_err(sql(path))?;
+            if tables > 0 {
+                let path = path.to_owned();
+                return Err(RegistryError::Foreign { path });
+            }
         }
-        // Stays with the file. Where the file system has no shared memory, SQLite leaves it at a journal, which is
-        // slower and as safe.
-        db.query_one("PRAGMA journal_mode = WAL", (), |_| Ok(()))
-            .map_err(sql(path))?;
+        Found::Missing => {}
     }
-    let found = match version {
-        0 => about::all(state)?,
-        _ => Vec::new(),
-    };
-    match migrate(&mut db, version, &found) {
-        Ok(()) => {}
-        Err(Fault::Sql(error)) => return Err(sql(path)(error)),
-        Err(Fault::Told(error)) => return Err(error),
-        // Nobody moves it while we have the lock.
-        Err(Fault::Moved) => return Ok(None),
-    }
+    let found = about::all(state)?;
+    // Under another name: SQLite finds logs and journals by name, and whoever looked at this name a moment ago would
+    // take those of the new file for his.
+    let new = with_end(path, ".new");
+    remove_all(&new)?;
+    fill(&new, &found)?;
+    remove_logs(path)?;
+    fs::rename(&new, path).map_err(failed("put in place", &new))?;
     if found.is_empty() {
         return Ok(None);
     }
@@ -145,6 +132,25 @@ fn make_locked(state: &StateDir, path: &Path) -> Result<Option<Rebuilt>, Registr
         moved_to: None,
         workspaces: workspaces.collect(),
     }))
+}
+
+/// Makes a registry that is one file, without a log beside it.
+fn fill(path: &Path, found: &[Beside]) -> Result<(), RegistryError> {
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed("make", path))?;
+    let mut db = connect(path).map_err(sql(path))?;
+    // Stays with the file. Where the file system has no shared memory, SQLite leaves it at a journal, which is slower
+    // and as safe.
+    db.query_one("PRAGMA journal_mode = WAL", (), |_| Ok(()))
+        .map_err(sql(path))?;
+    migrate(&mut db, 0, found).map_err(|fault| tell(fault, path))?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
+        .map_err(sql(path))?;
+    db.close().map_err(|(_, error)| sql(path)(error))
 }
 
 /// All steps in one transaction, so that no half of them is ever seen.
@@ -165,6 +171,25 @@ fn migrate(db: &mut Connection, version: u32, found: &[Beside]) -> Result<(), Fa
     Ok(())
 }
 
+fn remove_all(path: &Path) -> Result<(), RegistryError> {
+    remove_logs(path)?;
+    remove(path)
+}
+
+fn remove_logs(path: &Path) -> Result<(), RegistryError> {
+    for end in ["-wal", "-shm", "-journal"] {
+        remove(&with_end(path, end))?;
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> Result<(), RegistryError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 fn with_end(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
@@ -179,4 +204,13 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Registry
 fn sql(path: &Path) -> impl Fn(rusqlite::Error) -> RegistryError {
     let path = path.to_owned();
     move |error| told("make the registry", path.clone(), error)
+}
+
+fn tell(fault: Fault, path: &Path) -> RegistryError {
+    match fault {
+        Fault::Sql(error) => sql(path)(error),
+        Fault::Told(error) => error,
+        // Nobody moves it while we have the lock.
+        Fault::Moved => failed("keep", path)(io::ErrorKind::NotFound.into()),
+    }
 }

@@ -174,6 +174,24 @@ fn damage_that_shows_later_is_seen_to_as_well_and_others_notice() {
 }
 
 #[test]
+fn nothing_is_written_to_a_registry_that_was_moved_aside() {
+    let world = world();
+    let mut open = world.registry();
+    open.list().expect("lists");
+    for end in ["", "-wal", "-shm"] {
+        let from = format!("{}{end}", world.file().display());
+        fs::rename(&from, format!("{from}.old")).expect("moves");
+    }
+    let mut other = world.registry();
+    assert_eq!(other.rebuilt().expect("says so").workspaces, [id(1), id(2)]);
+    open.insert(&named(7, "seven"))
+        .expect("goes to the new one");
+    assert_eq!(other.find("seven").expect("is there").id, id(7));
+    other.insert(&named(8, "eight")).expect("registers");
+    assert_eq!(open.find("eight").expect("is read there").id, id(8));
+}
+
+#[test]
 fn a_workspace_whose_description_is_damaged_is_still_there() {
     let world = world();
     fs::write(world.home(&id(1)).join("about.json"), "{").expect("damages");
