@@ -129,6 +129,8 @@ pub(super) struct CallReader<'a, 'b> {
     piece: Vec<u8>,
     taken: usize,
     ended: Option<Result<(), StepError>>,
+    /// What the agent had to leave out, once the call is done.
+    left_out: Vec<Bytes>,
 }
 
 impl<'a, 'b> CallReader<'a, 'b> {
@@ -140,25 +142,32 @@ impl<'a, 'b> CallReader<'a, 'b> {
             piece: Vec::new(),
             taken: 0,
             ended: None,
+            left_out: Vec::new(),
         }
     }
 
-    /// Takes what is left of the call and says how it ended.
-    pub(super) fn finish(mut self) -> Result<(), StepError> {
+    /// Takes what is left of the call and says how it ended, and what is not in it.
+    pub(super) fn finish(mut self) -> Result<Vec<Bytes>, StepError> {
         if self.ended.is_none() {
             self.session.link.cancel(self.call);
         }
         while self.ended.is_none() {
             self.advance();
         }
-        self.ended.take().unwrap_or(Ok(()))
+        self.ended.take().unwrap_or(Ok(()))?;
+        Ok(self.left_out)
     }
 
     fn advance(&mut self) {
         match self.session.next(self.call) {
             Ok(CallEvent::Started) => {}
             Ok(CallEvent::Data { bytes, .. }) => (self.piece, self.taken) = (bytes, 0),
-            Ok(CallEvent::Done(_)) => self.ended = Some(Ok(())),
+            Ok(CallEvent::Done(reply)) => {
+                if let Reply::Records(records) = reply {
+                    self.left_out = records.left_out;
+                }
+                self.ended = Some(Ok(()));
+            }
             Ok(CallEvent::Failed(failure)) => self.ended = Some(Err(failure.into())),
             Err(error) => self.ended = Some(Err(error.into())),
         }

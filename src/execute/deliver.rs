@@ -15,6 +15,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+/// How many paths a note names.
+const NAMED: usize = 10;
+
 impl Session<'_> {
     pub(super) fn diff(
         &mut self,
@@ -79,9 +82,12 @@ impl Session<'_> {
         let unpacked = unpack(&mut reader, &target, run);
         let call = reader.finish();
         match unpacked {
-            Ok(files) => report.host_files = files,
+            Ok(files) => {
+                report.host_files = files;
+                report.notes.extend(call.ok().and_then(left_out));
+            }
             // The reason lies with the guest where the stream from it broke.
-            Err(HostWriteError::Receive(_)) if call.is_err() => return call,
+            Err(HostWriteError::Receive(_)) if call.is_err() => return call.map(drop),
             Err(error) => {
                 let exists = matches!(error, HostWriteError::Exists(_));
                 let source = error.source().map(|source| format!(": {source}"));
@@ -103,6 +109,23 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// Says what did not come along.
+fn left_out(mut paths: Vec<Bytes>) -> Option<String> {
+    if paths.is_empty() {
+        return None;
+    }
+    paths.sort();
+    let named: Vec<_> = paths.iter().take(NAMED).map(Bytes::lossy).collect();
+    let more = match paths.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(format!(
+        "not exported, being neither file nor directory nor link, or gone meanwhile: {}{more}",
+        named.join(", ")
+    ))
 }
 
 fn globs(patterns: &[String]) -> Result<Gitignore, StepError> {
