@@ -27,6 +27,8 @@
 //! [`batch`] does this with several requests, one after the other.
 //! [`saved`] keeps a plan that was approved, to run exactly that one later.
 //!
+//! [`keeper`] keeps the machine of a workspace alive between commands.
+//!
 //! [`exclude`] says what of a host tree is left out.
 //!
 //! [`patch`] turns patch text into exact replacements, and back. [`Request::plan`] and [`plan::Plan::apply`] take
@@ -40,6 +42,7 @@ pub mod execute;
 mod exit;
 pub mod explain;
 pub mod init;
+pub mod keeper;
 pub mod machine;
 pub mod patch;
 mod pipeline;

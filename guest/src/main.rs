@@ -16,6 +16,16 @@ fn main() -> ExitCode {
             Err(_) => ExitCode::FAILURE,
         };
     }
+    // Instead of being anything itself.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == "detach")
+    {
+        return match pyro_guest::sandbox::detach::detach(std::env::args_os().skip(2)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
     match pyro_guest::sandbox::zygote::run(pyro_guest::serve::serve) {
         Ok(()) => ExitCode::SUCCESS,
         // Nobody reads a message here: the host sees its sockets close.

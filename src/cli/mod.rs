@@ -42,6 +42,13 @@ const FILE_TOO_LARGE: i32 = 25;
 
 /// Runs the command line and says how to exit.
 pub fn main() -> ExitCode {
+    // Long-lived and small: nothing of a command line is read for it.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == "keeper") {
+        let words: Vec<_> = words.collect();
+        return ExitCode::from(crate::keeper::main(&words));
+    }
+    crate::keeper::this_is_pyro();
     // A closed pipe (`pyro plan x | head`) is no error and no panic.
     terminal::quiet_broken_pipes();
     // A limit on the size of files (`ulimit -f`) is told as a full disk is; without a handler the signal would end us

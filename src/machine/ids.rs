@@ -5,6 +5,8 @@
 //! ```
 //! The folder belongs to root alone: what everybody could take (an abstract socket's name, a file that can be read)
 //! everybody could hold against root. Somebody who was killed leaves an empty file, which the next one removes.
+//!
+//! A lock can be handed to another process, which holds the range from then on.
 
 use pyro_protocol::boot::Ids;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, openat, statat};
@@ -12,7 +14,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
@@ -27,15 +29,62 @@ const RUN: &str = "/run";
 /// A range of ids that no other sandbox of this machine uses while this is held.
 #[derive(Debug)]
 pub struct IdRangeLock {
-    path: PathBuf,
-    _file: OwnedFd,
+    /// Nothing once somebody else holds it.
+    path: Option<PathBuf>,
+    file: OwnedFd,
+}
+
+impl IdRangeLock {
+    fn new(path: PathBuf, file: OwnedFd) -> Self {
+        let path = Some(path);
+        Self { path, file }
+    }
+
+    /// Forgets the lock after its descriptor was sent to another process: that one holds it.
+    pub(crate) fn handed_over(mut self) {
+        self.path = None;
+    }
+
+    /// The lock of the range from `base` on, as another process has sent it.
+    ///
+    /// # Errors
+    /// Where this is no such lock.
+    pub(crate) fn received(base: u32, file: OwnedFd) -> io::Result<Self> {
+        let slot = slot(base).ok_or(io::ErrorKind::InvalidData)?;
+        let path = folder(Path::new(RUN))?.join(slot.to_string());
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        if is_at(&path, &file)? {
+            Ok(Self::new(path, file))
+        } else {
+            Err(io::ErrorKind::InvalidData.into())
+        }
+    }
+}
+
+impl AsFd for IdRangeLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
 }
 
 impl Drop for IdRangeLock {
     fn drop(&mut self) {
         // Still locked: who opened it meanwhile sees that its name is gone, and tries again.
-        let _gone = fs::remove_file(&self.path);
+        if let Some(path) = &self.path {
+            let _gone = fs::remove_file(path);
+        }
     }
+}
+
+/// Which range begins there.
+fn slot(base: u32) -> Option<u32> {
+    let above = base.checked_sub(FIRST_ID)?;
+    (above % IDS_EACH == 0 && above / IDS_EACH < RANGES).then_some(above / IDS_EACH)
+}
+
+/// Whether an id is of the range from `base` on, and its number in there.
+pub(crate) fn in_range(id: u32, base: u32) -> Option<u32> {
+    id.checked_sub(base).filter(|above| *above < IDS_EACH)
 }
 
 /// The ids for a new sandbox: of root, a free range, held until the lock is dropped; of anybody else, their own.
@@ -43,6 +92,11 @@ impl Drop for IdRangeLock {
 /// # Errors
 /// Where the lock cannot be had, or every range is taken.
 pub fn ids_for_this_user() -> io::Result<(Ids, Option<IdRangeLock>)> {
+    ids_like(None)
+}
+
+/// The same, but of root the range from `last` on if that is free.
+pub(crate) fn ids_like(last: Option<u32>) -> io::Result<(Ids, Option<IdRangeLock>)> {
     if !geteuid().is_root() {
         return Ok((Ids::Single, None));
     }
@@ -53,7 +107,7 @@ pub fn ids_for_this_user() -> io::Result<(Ids, Option<IdRangeLock>)> {
         ));
     }
     let folder = folder(Path::new(RUN))?;
-    let (slot, lock) = take(&folder)?;
+    let (slot, lock) = take(&folder, last.and_then(slot))?;
     let base = FIRST_ID + slot * IDS_EACH;
     Ok((Ids::Range { base }, Some(lock)))
 }
@@ -82,12 +136,12 @@ fn folder(run: &Path) -> io::Result<PathBuf> {
     Ok(folder)
 }
 
-/// The first free range.
-fn take(folder: &Path) -> io::Result<(u32, IdRangeLock)> {
-    for slot in 0..RANGES {
+/// This range, or else the first free one.
+fn take(folder: &Path, wanted: Option<u32>) -> io::Result<(u32, IdRangeLock)> {
+    for slot in wanted.into_iter().chain(0..RANGES) {
         let path = folder.join(slot.to_string());
         if let Some(file) = lock(&path)? {
-            let lock = IdRangeLock { path, _file: file };
+            let lock = IdRangeLock::new(path, file);
             clear(folder, slot);
             return Ok((slot, lock));
         }
@@ -108,14 +162,19 @@ fn lock(path: &Path) -> io::Result<Option<OwnedFd>> {
             Err(error) => return Err(error.into()),
         }
         // The one before us may have removed it after we had opened it.
-        let ours = fstat(&file)?;
-        match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(there) if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino) => {
-                return Ok(Some(file));
-            }
-            Ok(_) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
+        if is_at(path, &file)? {
+            return Ok(Some(file));
         }
+    }
+}
+
+/// Whether a path is the name of this file.
+fn is_at(path: &Path, file: &OwnedFd) -> io::Result<bool> {
+    let ours = fstat(file)?;
+    match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(there) => Ok((there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -127,7 +186,7 @@ fn clear(folder: &Path, own: u32) {
             continue;
         }
         if let Ok(Some(file)) = lock(&path) {
-            drop(IdRangeLock { path, _file: file });
+            drop(IdRangeLock::new(path, file));
         }
     }
 }
@@ -170,7 +229,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..200 {
-                        let (slot, lock) = take(&folder).expect("a range");
+                        let (slot, lock) = take(&folder, None).expect("a range");
                         assert!(held.lock().expect("lives").insert(slot), "{slot} twice");
                         std::thread::yield_now();
                         assert!(held.lock().expect("lives").remove(&slot));
@@ -186,13 +245,30 @@ mod tests {
     fn what_a_killed_process_left_is_removed_by_the_next() {
         let base = tempfile::tempdir().expect("a folder");
         let folder = folder(base.path()).expect("makes the folder");
-        let (_, alive) = take(&folder).expect("a range");
+        let (_, alive) = take(&folder, None).expect("a range");
         fs::write(folder.join("7"), "").expect("writes");
-        let (slot, lock) = take(&folder).expect("a range");
+        let (slot, lock) = take(&folder, None).expect("a range");
         assert_eq!(slot, 1);
         assert!(!folder.join("7").exists());
         drop((alive, lock));
         assert_eq!(fs::read_dir(&folder).expect("reads").count(), 0);
+    }
+
+    #[test]
+    fn the_range_of_the_last_time_is_taken_again_if_it_is_free() {
+        let base = tempfile::tempdir().expect("a folder");
+        let folder = folder(base.path()).expect("makes the folder");
+        let (slot, first) = take(&folder, Some(5)).expect("a range");
+        assert_eq!(slot, 5);
+        let (slot, other) = take(&folder, Some(5)).expect("a range");
+        assert_eq!(slot, 0);
+        drop(first);
+        let (slot, again) = take(&folder, Some(5)).expect("a range");
+        assert_eq!(slot, 5);
+        drop((other, again));
+        assert_eq!(super::slot(FIRST_ID + 5 * IDS_EACH), Some(5));
+        assert_eq!(super::slot(FIRST_ID + 1), None);
+        assert_eq!(super::slot(0), None);
     }
 
     #[test]

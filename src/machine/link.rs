@@ -15,7 +15,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// The channel of this process; the keeper of a living workspace will number its clients.
+/// The channel of this process; the keeper of a living workspace numbers its clients.
 const CHANNEL: u32 = 1;
 /// Consumed bytes are granted again in pieces of at least this size.
 const GRANT: u32 = INITIAL_CREDIT / 2;
@@ -139,6 +139,11 @@ impl Link {
                 return Err(LinkError::Silent);
             }
         }
+    }
+
+    /// The bare stream and what has arrived on it, for somebody who carries frames and makes no calls.
+    pub(crate) fn into_parts(self) -> (UnixStream, Decoder, u32) {
+        (self.stream, self.decoder, self.generation)
     }
 
     /// The generation both sides speak.

@@ -10,7 +10,9 @@ mod recover;
 
 pub use cancel::Cancel;
 pub use ids::{IdRangeLock, ids_for_this_user};
+pub(crate) use ids::{ids_like, in_range};
 pub use link::{CallEvent, CallId, Link, LinkError, Wake};
+pub(crate) use namespace::start_holding;
 pub use namespace::{Booting, Namespace, Spare, start};
 pub use recover::recover;
 

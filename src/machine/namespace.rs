@@ -45,7 +45,12 @@ pub struct Namespace {
 /// # Errors
 /// One variant for each thing that can go wrong; [`MachineError::BootFailed`] names the step inside the zygote.
 pub fn start(boot: &Boot) -> Result<Namespace, MachineError> {
-    wait_for_boot()?.boot(boot)?.ready()
+    wait_for_boot(None)?.boot(boot)?.ready()
+}
+
+/// The same; zygote and agent hold `held` open, so that a lock on it tells whether one of them is there.
+pub(crate) fn start_holding(boot: &Boot, held: OwnedFd) -> Result<Namespace, MachineError> {
+    wait_for_boot(Some(held))?.boot(boot)?.ready()
 }
 
 /// A zygote that is being started, on a thread of its own, before anybody knows what it shall make.
@@ -62,7 +67,7 @@ impl Spare {
     /// Begins to start one. Where there can be no thread, it is started when it is needed.
     pub fn begin() -> Self {
         let thread = std::thread::Builder::new().name("zygote".to_owned());
-        Self(thread.spawn(wait_for_boot).ok())
+        Self(thread.spawn(|| wait_for_boot(None)).ok())
     }
 
     /// Says what to make; see [`start`].
@@ -72,7 +77,7 @@ impl Spare {
     pub fn boot(mut self, boot: &Boot) -> Result<Booting, MachineError> {
         let waiting = match self.0.take() {
             Some(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-            None => wait_for_boot(),
+            None => wait_for_boot(None),
         };
         waiting?.boot(boot)
     }
@@ -94,7 +99,7 @@ struct Waiting {
     zygote: Zygote,
 }
 
-fn wait_for_boot() -> Result<Waiting, MachineError> {
+fn wait_for_boot(held: Option<OwnedFd>) -> Result<Waiting, MachineError> {
     let agent = embed::agent().map_err(|source| MachineError::PrepareAgent { source })?;
     let pair = || UnixStream::pair().map_err(|source| MachineError::MakeSockets { source });
     let (control, far_control) = pair()?;
@@ -105,7 +110,7 @@ fn wait_for_boot() -> Result<Waiting, MachineError> {
         .env_clear()
         .stdin(OwnedFd::from(far_control))
         .stdout(OwnedFd::from(far_link))
-        .stderr(Stdio::null())
+        .stderr(held.map_or_else(Stdio::null, Stdio::from))
         .spawn()
         .map_err(|source| MachineError::StartZygote { source })?;
     let zygote =

@@ -54,57 +54,67 @@ impl RunDir {
     /// # Errors
     /// Where the kernel refuses it or one of its settings.
     pub fn make_group(&self, group: NewGroup<'_>) -> Result<PathBuf, GroupError> {
-        let NewGroup { parent, settings } = group;
-        let path = parent.join(format!("{PREFIX}{}", self.id()));
-        let failed = |what, path: &Path| {
-            let path = path.to_owned();
-            move |source| GroupError { what, path, source }
-        };
-        let note = self.path().join(NOTE);
-        self.note_group(&path).map_err(failed("write", &note))?;
-        fs::create_dir(&path).map_err(failed("make the control group", &path))?;
-        for (name, value, if_missing) in settings {
-            let file = path.join(name);
-            // Never made: the kernel has such a file or has it not.
-            let opened = OpenOptions::new().write(true).open(&file);
-            match opened.and_then(|mut file| file.write_all(value.as_bytes())) {
-                Err(error)
-                    if *if_missing == IfMissing::PassOver
-                        && error.kind() == io::ErrorKind::NotFound => {}
-                written => written.map_err(failed("set the limit", &file))?,
-            }
-        }
-        Ok(path)
-    }
-
-    fn note_group(&self, group: &Path) -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(self.path().join(NOTE))?;
-        let mut line = group.as_os_str().as_bytes().to_vec();
-        line.push(b'\n');
-        file.write_all(&line)
+        make_group(self.path(), self.id(), group)
     }
 }
 
-/// Removes the groups that a run noted, whose processes are dead or dying. Only names of ours: the note may be cut
-/// off.
-pub(super) fn remove_groups(run: &Path) -> io::Result<()> {
-    let Ok(note) = fs::read(run.join(NOTE)) else {
+/// Makes a group for what lives in `folder` and has this id, and notes it there.
+pub(super) fn make_group(
+    folder: &Path,
+    id: &str,
+    group: NewGroup<'_>,
+) -> Result<PathBuf, GroupError> {
+    let NewGroup { parent, settings } = group;
+    let path = parent.join(format!("{PREFIX}{id}"));
+    let failed = |what, path: &Path| {
+        let path = path.to_owned();
+        move |source| GroupError { what, path, source }
+    };
+    let note = folder.join(NOTE);
+    note_group(&note, &path).map_err(failed("write", &note))?;
+    fs::create_dir(&path).map_err(failed("make the control group", &path))?;
+    for (name, value, if_missing) in settings {
+        let file = path.join(name);
+        // Never made: the kernel has such a file or has it not.
+        let opened = OpenOptions::new().write(true).open(&file);
+        match opened.and_then(|mut file| file.write_all(value.as_bytes())) {
+            Err(error)
+                if *if_missing == IfMissing::PassOver
+                    && error.kind() == io::ErrorKind::NotFound => {}
+            written => written.map_err(failed("set the limit", &file))?,
+        }
+    }
+    Ok(path)
+}
+
+fn note_group(note: &Path, group: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(note)?;
+    let mut line = group.as_os_str().as_bytes().to_vec();
+    line.push(b'\n');
+    file.write_all(&line)
+}
+
+/// Removes the groups that were noted in a folder, whose processes are dead or dying, and the note. Only names of ours:
+/// it may be cut off.
+pub(super) fn remove_groups(folder: &Path) -> io::Result<()> {
+    let path = folder.join(NOTE);
+    let Ok(note) = fs::read(&path) else {
         return Ok(());
     };
     for line in note.split(|byte| *byte == b'\n') {
-        let path = Path::new(std::ffi::OsStr::from_bytes(line));
-        let ours = path
+        let group = Path::new(std::ffi::OsStr::from_bytes(line));
+        let ours = group
             .file_name()
             .is_some_and(|name| name.as_bytes().starts_with(PREFIX.as_bytes()));
-        if ours && path.is_absolute() {
-            remove_group(path)?;
+        if ours && group.is_absolute() {
+            remove_group(group)?;
         }
     }
-    Ok(())
+    fs::remove_file(path)
 }
 
 fn remove_group(path: &Path) -> io::Result<()> {

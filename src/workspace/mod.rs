@@ -1,11 +1,16 @@
-//! Where workspaces lie on the host: the state directory, the folder of each run, its seed and baseline.
+//! Where workspaces lie on the host: the state directory, the folder of each run and of each living workspace, seed and
+//! baseline.
 
 mod baseline;
 mod clock;
 mod groups;
+mod home;
+mod homes;
 mod host_file;
 mod host_write;
 mod kept;
+mod owners;
+mod recipe;
 pub mod registry;
 mod remove;
 mod replace;
@@ -16,8 +21,12 @@ mod store;
 pub use baseline::Baseline;
 pub use clock::Timestamp;
 pub use groups::{GroupError, IfMissing, NewGroup};
+pub use home::{EndReason, Ended, Home, HomeError, Lifecycle};
+pub use homes::SweptHomes;
 pub use host_write::{HostFile, HostTarget, HostWriteError, unpack};
 pub use kept::{Kept, KeptNote};
+pub(crate) use owners::{last_base, settle};
+pub use recipe::{Recipe, RecipeGroup, RecipeSetting};
 pub use replace::replace_file;
 pub use seed::{Filled, KeepContents, Seed, SeedError, fill};
 pub use state::{RunDir, StateDir, StateError, Swept};

@@ -7,6 +7,7 @@
 //!  runs/ID/groups            control groups that the run made, likewise
 //!  runs/ID/host-writes       temporary files beside export targets, one path a line
 //!  kept/RUN/{kept.json,tree} work trees that outlive their run (see `kept`), made when the first one is
+//!  workspaces/ID             what lives on between commands (see `home`), made when the first one is
 //!  receipts/TIME-ID/receipt.json and long outputs
 //! ```
 
@@ -309,7 +310,7 @@ impl RunDir {
 }
 
 /// Removes the folder of a run, which the caller has locked.
-fn remove_run(path: &Path) -> io::Result<()> {
+pub(super) fn remove_run(path: &Path) -> io::Result<()> {
     let mut tries = 0;
     loop {
         match remove_tree(path) {

@@ -20,6 +20,7 @@ mod goldens;
 mod harness;
 mod host_faults;
 mod hostile;
+mod keeper;
 mod kept;
 mod layers;
 mod limits;

@@ -192,6 +192,35 @@ impl Spool {
     }
 }
 
+/// Removes the output of a channel that is closed: nobody can ask for it any more.
+pub(crate) fn forget(world: &World, channel: u32) {
+    let Some(spool) = world.spool_so_far() else {
+        return;
+    };
+    let prefix = format!("{channel}-");
+    // Best effort: what stays goes with the next program of that number, or with the run.
+    for entry in rustix::fs::Dir::read_from(spool)
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        if entry.file_name().to_bytes().starts_with(prefix.as_bytes()) {
+            let _gone = rustix::fs::unlinkat(spool, entry.file_name(), AtFlags::empty());
+        }
+    }
+}
+
+/// The same for one program.
+pub(crate) fn forget_call(world: &World, channel: u32, call: u32) {
+    let Some(spool) = world.spool_so_far() else {
+        return;
+    };
+    for stream in [STREAM_OUTPUT, STREAM_ERRORS] {
+        let name = name(channel, call, stream);
+        let _gone = rustix::fs::unlinkat(spool, name.as_str(), AtFlags::empty());
+    }
+}
+
 /// Reads the output of an earlier program by range.
 ///
 /// # Errors

@@ -6,6 +6,7 @@
 //! - `mounts`, `idmap`, `report`, `sys`: the tools.
 
 mod caps;
+pub mod detach;
 mod exec;
 mod groups;
 mod idmap;

@@ -40,13 +40,15 @@ const SHARED: [(Resource, u64); 2] = [
 
 /// Runs as the zygote until the sandbox is over; in the clone, as the agent: `serve` is called there.
 ///
-/// Standard input is the control socket, standard output the link. Both are moved away, and every other descriptor
-/// is closed: this must be the first thing that the process does.
+/// Standard input is the control socket, standard output the link, standard error what is to be held open. They are
+/// moved away, and every other descriptor is closed: this must be the first thing that the process does.
 ///
 /// # Errors
 /// Where the host does not speak, or cannot be answered.
 pub fn run(serve: impl FnOnce(Agent) -> io::Result<()>) -> io::Result<()> {
-    let (control, link) = take_over()?;
+    // What the host gave as standard error is held open by this process and the agent, and by nothing else: a lock on
+    // it is free once both are gone.
+    let (control, link, _held) = take_over()?;
     // The host may start its zygote long before it knows what to make; its end is heard in any case.
     wait_for(&control)?;
     let boot = receive(&control, PATIENCE)?;
@@ -81,10 +83,11 @@ fn wait_for(control: &OwnedFd) -> io::Result<()> {
 
 /// Moves the two sockets above the standard streams, which become /dev/null, and leaves the caller's session:
 /// an interrupt at the host's terminal is for the host to handle.
-fn take_over() -> io::Result<(OwnedFd, OwnedFd)> {
+fn take_over() -> io::Result<(OwnedFd, OwnedFd, OwnedFd)> {
     sys::close_from(3, sys::CloseRange::Now)?;
     let control = io::stdin().as_fd().try_clone_to_owned()?;
     let link = io::stdout().as_fd().try_clone_to_owned()?;
+    let held = io::stderr().as_fd().try_clone_to_owned()?;
     let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     for stream in 0..3 {
         sys::dup_onto(null.as_fd(), stream)?;
@@ -96,7 +99,7 @@ fn take_over() -> io::Result<(OwnedFd, OwnedFd)> {
         Ok(_) | Err(Errno::PERM) => {}
         Err(error) => return Err(error.into()),
     }
-    Ok((control, link))
+    Ok((control, link, held))
 }
 
 /// Clones the agent and waits for its report. Every failure leaves nothing behind.

@@ -6,7 +6,7 @@
 use super::channel::{self, Channel, MAX_CALLS, Said};
 use super::port::{OverCredit, Port};
 use super::{Call, Event, Service};
-use crate::calls;
+use crate::calls::{self, spool};
 use crate::tree::refusal;
 use pyro_protocol::frame::{STREAM_CALL, STREAM_ERRORS, STREAM_INPUT, STREAM_OUTPUT};
 use pyro_protocol::message::{
@@ -39,7 +39,7 @@ impl Service {
                     Said::Message(HostMessage::Close)
                 )
             {
-                self.channels.remove(&number);
+                self.remove_channel(number);
             }
             return;
         }
@@ -104,7 +104,7 @@ impl Service {
             }
             Said::Message(HostMessage::Close) => {
                 self.end_channel(number);
-                self.channels.remove(&number);
+                self.remove_channel(number);
                 return Ok(());
             }
             Said::Message(HostMessage::Cancel) => {
@@ -260,6 +260,10 @@ impl Service {
         self.headers -= header;
         let (number, call) = (port.channel(), port.call());
         if port.is_muted() {
+            // What it put out after its channel was closed; the number may have been given again.
+            if !self.channels.contains_key(&number) {
+                spool::forget_call(&self.world, number, call);
+            }
             return;
         }
         if let Some(channel) = self.channels.get_mut(&number) {
@@ -284,6 +288,12 @@ impl Service {
         }
         self.outbox
             .message(number, 0, &GuestMessage::ChannelFailed(failure));
+    }
+
+    /// Its number is free again, and what its programs put out is not kept any longer.
+    fn remove_channel(&mut self, number: u32) {
+        self.channels.remove(&number);
+        spool::forget(&self.world, number);
     }
 
     /// Ends every call of a channel, silently.

@@ -1,0 +1,200 @@
+//! How keepers end.
+
+use super::{Kept, inside, kill, next, parent, recipe, run, skipped};
+use crate::harness::{is_root, wait_for};
+use pyro::keeper;
+use pyro::machine::{CallEvent, Link};
+use pyro::workspace::EndReason;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+
+/// A machine with a client whose program runs, and the program's processes.
+fn busy() -> (Kept, Link) {
+    let kept = Kept::new();
+    kept.start();
+    let mut link = kept.link();
+    let call = link.call(run("setsid sleep 1000 & sleep 1000"));
+    assert_eq!(next(&mut link, call), CallEvent::Started);
+    wait_for("the programs", || count(&kept, "sleep") == 2);
+    (kept, link)
+}
+
+fn count(kept: &Kept, name: &str) -> usize {
+    let all = inside(kept.home.id());
+    all.iter().filter(|(_, of)| of == name).count()
+}
+
+fn named(kept: &Kept, name: &str) -> Pid {
+    let all = inside(kept.home.id());
+    let found = all.iter().find(|(_, of)| of == name);
+    found.expect("is there").0
+}
+
+fn reason(kept: &Kept) -> Option<EndReason> {
+    let ended = kept.home.ended().expect("reads");
+    ended.map(|ended| ended.reason)
+}
+
+/// The link breaks, and the workspace can be started again.
+fn goes_on(kept: &Kept, mut link: Link) {
+    while link.wait(None, None).is_ok() {}
+    kept.is_gone();
+    kept.start();
+    assert_eq!(kept.sh("echo on"), "on\n");
+    assert_eq!(reason(kept), None);
+}
+
+#[test]
+fn a_killed_keeper_takes_its_machine_along() {
+    let (kept, link) = busy();
+    kill(kept.keeper().expect("runs"));
+    kept.is_gone();
+    assert_eq!(reason(&kept), None, "nobody could say why");
+    goes_on(&kept, link);
+}
+
+#[test]
+fn stopping_after_the_keeper_was_killed_waits_for_its_machine() {
+    let (kept, _link) = busy();
+    let lifecycle = kept.lock();
+    kill(kept.keeper().expect("runs"));
+    // Whatever is still there holds the lock.
+    keeper::stop(&kept.home, &lifecycle).expect("stops");
+    assert_eq!(inside(kept.home.id()), []);
+}
+
+#[test]
+fn a_killed_agent_zygote_or_init_ends_the_machine() {
+    for victim in ["pyro-agent", "pyro-zygote", "init"] {
+        let (kept, link) = busy();
+        let pid = match victim {
+            "pyro-zygote" => parent(kept.agent()).expect("has a parent"),
+            name => named(&kept, name),
+        };
+        kill(pid);
+        kept.is_gone();
+        let ended = kept.home.ended().expect("reads").expect("is there");
+        assert_eq!(ended.reason, EndReason::MachineDied, "{victim}");
+        let message = ended.message.expect("says why");
+        assert!(message.starts_with("could not "), "{victim}: {message}");
+        goes_on(&kept, link);
+    }
+}
+
+#[test]
+fn signals_stop_a_keeper() {
+    for signal in [Signal::TERM, Signal::HUP] {
+        let (kept, link) = busy();
+        kill_process(kept.keeper().expect("runs"), signal).expect("is there");
+        kept.is_gone();
+        assert_eq!(reason(&kept), Some(EndReason::Stopped));
+        goes_on(&kept, link);
+    }
+}
+
+#[test]
+fn one_that_does_not_answer_is_killed() {
+    let (kept, _link) = busy();
+    kill_process(kept.keeper().expect("runs"), Signal::STOP).expect("is there");
+    assert!(kept.stop());
+    assert_eq!(inside(kept.home.id()), []);
+    kept.is_gone();
+    let ended = kept.home.ended().expect("reads").expect("is there");
+    assert_eq!(ended.reason, EndReason::Stopped);
+    assert!(ended.message.expect("says why").contains("was killed"));
+}
+
+#[test]
+fn nobody_uses_it_for_its_time_to_live() {
+    let mut recipe = recipe();
+    recipe.ttl_ms = Some(300);
+    let kept = Kept::with(&recipe);
+    let lifecycle = kept.lock();
+    let starting = keeper::begin_with(&super::program(), &kept.home, &lifecycle).expect("begins");
+    starting.ready().expect("starts");
+    drop(lifecycle);
+    wait_for("it to expire", || reason(&kept) == Some(EndReason::Expired));
+    kept.is_gone();
+    // A client counts as use, however long it stays; who only asks does not.
+    recipe.ttl_ms = Some(60_000);
+    kept.home
+        .write_recipe(&recipe, &kept.lock())
+        .expect("writes");
+    kept.start();
+    let link = kept.link();
+    recipe.ttl_ms = Some(1);
+    kept.home
+        .write_recipe(&recipe, &kept.lock())
+        .expect("writes");
+    let status = keeper::status(&kept.home).expect("answers");
+    assert_eq!((status.clients, status.expires_at_ms), (1, None));
+    assert_eq!(kept.sh("echo on"), "on\n");
+    let before = kept.home.last_touched().expect("is known");
+    drop(link);
+    wait_for("it to expire", || reason(&kept) == Some(EndReason::Expired));
+    assert!(kept.home.last_touched().expect("is known") >= before);
+    kept.is_gone();
+}
+
+#[test]
+fn a_new_time_to_live_counts_when_the_keeper_looks() {
+    let kept = Kept::new();
+    kept.start();
+    let status = keeper::status(&kept.home).expect("answers");
+    assert_eq!(status.expires_at_ms, None);
+    let mut recipe = recipe();
+    recipe.ttl_ms = Some(3_600_000);
+    kept.home
+        .write_recipe(&recipe, &kept.lock())
+        .expect("writes");
+    let used = kept.home.last_touched().expect("is known");
+    let status = keeper::status(&kept.home).expect("answers");
+    assert_eq!(status.expires_at_ms, Some(used.as_millis() + 3_600_000));
+    assert_eq!(kept.home.last_touched().expect("is known"), used);
+    recipe.ttl_ms = Some(0);
+    kept.home
+        .write_recipe(&recipe, &kept.lock())
+        .expect("writes");
+    // It may be gone before it answers.
+    let _ = keeper::status(&kept.home);
+    wait_for("it to expire", || reason(&kept) == Some(EndReason::Expired));
+}
+
+#[test]
+fn control_groups_go_with_the_machine() {
+    let parent = "/sys/fs/cgroup/pids";
+    if !is_root() || fs::metadata(format!("{parent}/cgroup.procs")).is_err() {
+        return skipped("no control groups of our own here");
+    }
+    let mut recipe = recipe();
+    recipe.groups.push(pyro::workspace::RecipeGroup {
+        parent: parent.into(),
+        settings: vec![pyro::workspace::RecipeSetting {
+            file: "pids.max".to_owned(),
+            value: "64".to_owned(),
+            optional: false,
+        }],
+        join: "cgroup.procs".to_owned(),
+        events: None,
+    });
+    let kept = Kept::with(&recipe);
+    let group = std::path::Path::new(parent).join(format!("pyro-{}", kept.home.id()));
+    kept.start();
+    assert_eq!(
+        fs::read_to_string(group.join("pids.max")).expect("is there"),
+        "64\n"
+    );
+    kept.sh("true");
+    kept.stop();
+    assert!(!group.exists());
+    kept.start();
+    kill(kept.keeper().expect("runs"));
+    kept.is_gone();
+    assert!(group.exists(), "nobody was left to remove it");
+    kept.start();
+    assert_eq!(kept.sh("echo on"), "on\n");
+    kill(kept.keeper().expect("runs"));
+    kept.is_gone();
+    kept.home.clone().remove(kept.lock()).expect("removes");
+    assert!(!group.exists());
+}
