@@ -9,10 +9,10 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use pyro::plan::{Certainty, Plan, PlannedAction, PlannedStep, Problem, Problems};
 use pyro::receipt::{Outcome, StepOutcome, StepReport};
-use pyro::request::{Syntax, parse};
+use pyro::request::{Point, Syntax, parse};
 use pyro::{Error, Event, Options, Ran};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use steps::{Wishes, seed, wishes};
@@ -146,6 +146,7 @@ impl Trial {
             )
         };
         let mut promised = seed.seeded();
+        let mut marks = BTreeMap::from([(Point::Baseline, promised.clone())]);
         let mut surprise = None;
         let ran = self.run(plan, |step, report, tree| {
             assert_eq!(step.certainty, Certainty::Exact, "{}", told(step));
@@ -176,7 +177,13 @@ impl Trial {
                 told(step)
             );
             if !refused {
-                promised.promised(step);
+                if let PlannedAction::Snapshot(name) = &step.action {
+                    marks.insert(Point::Snapshot(name.clone()), promised.clone());
+                } else if let PlannedAction::Reset(to) = &step.action {
+                    promised = marks.get(to).expect("an earlier step made it").clone();
+                } else {
+                    promised.promised(step);
+                }
                 self.check(step, report, &promised, &told);
             }
             assert!(

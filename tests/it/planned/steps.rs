@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use pyro::patch::{Side, quote, unified};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// A name of a seed: mostly one of a few, so that paths meet.
 fn name() -> impl Strategy<Value = Vec<u8>> {
@@ -188,6 +189,13 @@ enum Wish {
     Read(Vec<Pick>),
     List(Pick, bool),
     Export(Pick, u8, bool),
+    Snapshot(&'static str),
+    Reset(&'static str),
+}
+
+/// What snapshots are called here: few names, so that some come twice and some are missed.
+fn mark() -> impl Strategy<Value = &'static str> {
+    select(vec!["one", "two", "three"])
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
@@ -203,6 +211,8 @@ fn wish() -> impl Strategy<Value = Wish> {
         1 => (pick(), any::<bool>()).prop_map(|(pick, deep)| Wish::List(pick, deep)),
         2 => (pick(), 0..3_u8, any::<bool>())
             .prop_map(|(pick, to, overwrite)| Wish::Export(pick, to, overwrite)),
+        1 => mark().prop_map(Wish::Snapshot),
+        1 => prop_oneof![2 => mark(), 1 => Just("baseline")].prop_map(Wish::Reset),
     ]
 }
 
@@ -218,8 +228,16 @@ impl Wishes {
     /// The document for a seed, which lies beside it as `seed`.
     pub(crate) fn document(&self, seed: &Tree) -> Value {
         let mut tree = seed.seeded();
+        let mut marks = BTreeMap::from([("baseline", tree.clone())]);
         let steps = self.0.iter().map(|(wish, fails)| {
             let mut step = wish.step(&mut tree);
+            if let Wish::Snapshot(name) = wish {
+                marks.entry(name).or_insert_with(|| tree.clone());
+            } else if let Wish::Reset(name) = wish
+                && let Some(kept) = marks.get(name)
+            {
+                tree = kept.clone();
+            }
             if *fails {
                 step["expect"] = json!({ "fails": true });
             }
@@ -273,6 +291,8 @@ impl Wish {
             Self::Export(pick, to, overwrite) => {
                 json!({ "export": pick.path(tree), "to": format!("out/{to}"), "overwrite": overwrite })
             }
+            Self::Snapshot(name) => json!({ "snapshot": name }),
+            Self::Reset(name) => json!({ "reset": name }),
         }
     }
 }
