@@ -3,7 +3,7 @@
 use super::error::FindError;
 use super::open::Registry;
 use super::record::{Record, WorkspaceId};
-use super::workspaces::{SELECT, parse};
+use super::row::{SELECT, parse};
 use crate::request::did_you_mean;
 
 /// The fewest characters of an id for which ids that begin so are told.

@@ -15,9 +15,11 @@ mod about;
 mod error;
 mod find;
 mod history;
+mod lifetime;
 mod open;
 mod record;
 mod repair;
+mod row;
 mod rules;
 mod schema;
 mod snapshots;
@@ -27,6 +29,7 @@ mod workspaces;
 
 pub use error::{FindError, RegistryError, SqlError};
 pub use history::{Command, Ended, Entry, HistoryEntry, INTERRUPTED, MAX_OUTPUT, Output, Page};
+pub use lifetime::{Committed, KEEP_EXPIRED_MS};
 pub use open::Registry;
 pub use record::{
     Damaged, LastCommand, NewWorkspace, Record, Resources, SecretRecord, SeedMode, SeedRecord,

@@ -6,7 +6,7 @@ use super::error::{Fault, RegistryError, is_damage, told};
 use super::open::{FileId, Found, connect, file_id, open};
 use super::record::WorkspaceId;
 use super::schema::{STEPS, known};
-use super::{snapshots, workspaces};
+use super::{row, snapshots};
 use crate::workspace::{StateDir, Timestamp};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -161,7 +161,7 @@ fn migrate(db: &mut Connection, version: u32, found: &[Beside]) -> Result<(), Fa
         transaction.execute_batch(step)?;
     }
     for found in found {
-        workspaces::insert(&transaction, &found.record, &found.request)?;
+        row::insert(&transaction, &found.record, &found.request)?;
         for snapshot in &found.snapshots {
             snapshots::insert(&transaction, &found.record.id, snapshot)?;
         }

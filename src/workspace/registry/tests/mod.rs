@@ -2,6 +2,7 @@
 
 mod damage;
 mod history;
+mod lifetime;
 mod processes;
 mod rules;
 mod snapshots;

@@ -2,7 +2,10 @@ use super::super::{
     LabelError, MAX_TTL_MS, NameError, TtlError, WorkspaceId, validate_label, validate_name,
     validate_ttl,
 };
+use super::{World, named};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use std::cell::RefCell;
 
 #[test]
 fn names() {
@@ -122,12 +125,24 @@ fn ids() {
 }
 
 proptest! {
-    /// Whatever is allowed is stored as it is, found by it, and on one line of a table.
     #[test]
-    fn what_is_allowed_comes_back(name in "\\PC{0,130}", key in "[a-zA-Z0-9._-]{0,66}", value in "\\PC{0,130}") {
-        let world = super::World::new();
-        let mut registry = world.registry();
-        let mut new = super::named(1, &name);
+    fn no_control_character_is_ever_allowed(before in "\\PC{0,5}", control in "\\p{Cc}", after in "\\PC{0,5}") {
+        let text = format!("{before}{control}{after}");
+        prop_assert!(validate_name(&text).is_err());
+        prop_assert!(validate_label("k", &text).is_err());
+    }
+}
+
+/// Whatever is allowed is stored as it is, found by it, and on one line of a table.
+#[test]
+fn what_is_allowed_comes_back() {
+    let world = World::new();
+    let registry = RefCell::new(world.registry());
+    let texts = ("\\PC{0,130}", "[a-zA-Z0-9._-]{0,66}", "\\PC{0,130}");
+    let mut runner = TestRunner::default();
+    let held = runner.run(&texts, |(name, key, value)| {
+        let mut registry = registry.borrow_mut();
+        let mut new = named(1, &name);
         new.labels.insert(key.clone(), value.clone());
         let allowed = validate_name(&name).is_ok() && validate_label(&key, &value).is_ok();
         prop_assert_eq!(registry.insert(&new).is_ok(), allowed);
@@ -137,13 +152,9 @@ proptest! {
             prop_assert_eq!(found.labels.get(&key), Some(&value));
             prop_assert_eq!(name.lines().count(), 1);
             prop_assert!(!name.trim().is_empty() && name.chars().count() <= 120);
+            registry.remove(&new.id).expect("forgets");
         }
-    }
-
-    #[test]
-    fn no_control_character_is_ever_allowed(before in "\\PC{0,5}", control in "\\p{Cc}", after in "\\PC{0,5}") {
-        let text = format!("{before}{control}{after}");
-        prop_assert!(validate_name(&text).is_err());
-        prop_assert!(validate_label("k", &text).is_err());
-    }
+        Ok(())
+    });
+    held.unwrap_or_else(|error| panic!("{error}"));
 }
