@@ -5,6 +5,7 @@ pub(crate) mod exec;
 pub(crate) mod family;
 mod forget;
 pub(crate) mod journal;
+pub(crate) mod layer;
 mod list;
 mod mark;
 mod merge;
@@ -27,7 +28,7 @@ mod write;
 use self::quiet::Quiet;
 use self::store::Which;
 use crate::serve::port::Port;
-use crate::spawn::Lookout;
+use crate::spawn::{Layer, Lookout};
 use crate::tree::{kernel, refusal};
 use pyro_protocol::frame::{STREAM_ERRORS, STREAM_INPUT, STREAM_OUTPUT};
 use pyro_protocol::message::{Failure, FailureCode, Op, Reply};
@@ -57,6 +58,8 @@ pub(crate) struct World {
     owner: Option<(Uid, Gid)>,
     /// Everything that programs can write to besides the work tree, where there is such a thing.
     system: Option<OwnedFd>,
+    /// The writable layer of the system tree, where it has one.
+    layer: Option<Layer>,
     /// Who has the trees for itself.
     pub(crate) quiet: Quiet,
     /// Bytes that marks may take.
@@ -95,6 +98,7 @@ impl World {
             owner: (rustix::process::geteuid().as_raw() != owner)
                 .then(|| (Uid::from_raw(owner), Gid::from_raw(owner))),
             system: None,
+            layer: None,
             quiet: Quiet::new(Box::new(|| Ok(Vec::new()))),
             disk: u64::MAX,
             latest: Mutex::default(),
@@ -112,11 +116,12 @@ impl World {
     /// Where that reset cannot be finished.
     pub(crate) fn with(
         mut self,
-        system: Option<OwnedFd>,
+        (system, layer): (Option<OwnedFd>, Option<Layer>),
         lookout: Lookout,
         disk: u64,
     ) -> std::io::Result<Self> {
         self.system = system;
+        self.layer = layer;
         self.quiet = Quiet::new(lookout);
         self.disk = disk;
         reset::finish(&self).map_err(|failure| std::io::Error::other(failure.message))?;
@@ -124,11 +129,26 @@ impl World {
     }
 
     /// The top of a tree, where there is one.
-    pub(crate) fn root(&self, which: Which) -> Option<&OwnedFd> {
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(crate) fn root(&self, which: Which) -> std::io::Result<Option<OwnedFd>> {
         match which {
-            Which::Work => Some(&self.tree),
-            Which::System => self.system.as_ref(),
+            Which::Work => self.tree.try_clone().map(Some),
+            Which::System => self.system.as_ref().map(OwnedFd::try_clone).transpose(),
+            Which::Layer => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+                let open = |layer: &Layer| {
+                    rustix::fs::openat(&layer.folder, "upper", flags, Mode::empty())
+                };
+                Ok(self.layer.as_ref().map(open).transpose()?)
+            }
         }
+    }
+
+    /// The writable layer of the system tree, where it has one.
+    pub(crate) fn layer(&self) -> Option<&Layer> {
+        self.layer.as_ref()
     }
 
     /// Who owns what the host filled the work tree with: uid and gid.

@@ -1,11 +1,31 @@
 //! What the serve loop needs from a sandbox in order to run programs.
 
 use std::ffi::CString;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Lists the sandbox's processes, from any thread.
 pub type Lookout = Box<dyn Fn() -> std::io::Result<Vec<Process>> + Send + Sync>;
+
+/// Mounts the system tree anew, over the same layers.
+pub type Renew = Box<dyn Fn() -> std::io::Result<()> + Send + Sync>;
+
+/// The writable layer of a system tree that is an overlay.
+pub struct Layer {
+    /// A folder that no program sees, with the layer in it as `upper`.
+    pub folder: OwnedFd,
+    /// To be called after the layer was changed by another than the overlay, which does not expect that: from then on
+    /// programs see what is in it. Only while no program lives.
+    pub renew: Renew,
+}
+
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Layer")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
+    }
+}
 
 /// A program, ready for execve: everything is decided.
 #[derive(Debug, Clone)]

@@ -50,7 +50,6 @@ pub(super) fn snapshot(
     always: bool,
     draft: &mut Draft,
 ) -> PlannedAction {
-    whole(planner, "snapshot", draft);
     let point = Point::Snapshot(snapshot.name.clone());
     match planner.kept.get(&point) {
         Some(first) => draft.host(
@@ -85,7 +84,6 @@ pub(super) fn reset(
     always: bool,
     draft: &mut Draft,
 ) -> PlannedAction {
-    whole(planner, "reset", draft);
     known(
         planner,
         &reset.to,
@@ -156,24 +154,5 @@ pub(super) fn known(
             "this step runs after a failure too, and is refused if step {} did not come to make `{point}`",
             kept.step
         ));
-    }
-}
-
-/// Both trees are kept and put back, or neither.
-fn whole(planner: &Planner<'_>, verb: &str, draft: &mut Draft) {
-    let lives_in_a_directory = match &planner.facts.existing {
-        Some(ExistingFact::Found(living)) => living.made.directory.is_some(),
-        Some(ExistingFact::Missing(_) | ExistingFact::Several(_) | ExistingFact::Unusable(_))
-        | None => false,
-    };
-    if planner.facts.environment.is_some() || lives_in_a_directory {
-        draft.host(
-            Problem::new(
-                ProblemCode::SnapshotRefused,
-                draft.pointer.at(verb),
-                "what commands change in a `dir:` environment cannot be kept and put back yet",
-            )
-            .help("use the environment `host`, whose writable part is kept and put back whole"),
-        );
     }
 }

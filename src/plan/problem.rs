@@ -194,8 +194,6 @@ codes! {
     SnapshotMissing = "snapshot-missing",
     /// Two steps make a snapshot of one name.
     SnapshotTwice = "snapshot-twice",
-    /// Not all that commands may change can be kept and put back.
-    SnapshotRefused = "snapshot-refused",
     /// Expectations that cannot hold together, or not for this verb.
     ExpectConflict = "expect-conflict",
     /// A pattern or regular expression that cannot be read.

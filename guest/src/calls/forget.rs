@@ -54,7 +54,7 @@ fn forget(world: &World, name: &str) -> io::Result<Records> {
     let needed = union(needed);
     let mut records = Records::default();
     let mut all = needed.clone();
-    for which in [Which::Work, Which::System] {
+    for which in Which::ALL {
         let Some(mark) = store::load_file(world, name, which)? else {
             continue;
         };
@@ -75,6 +75,7 @@ fn forget(world: &World, name: &str) -> io::Result<Records> {
         world.set_latest(store::CURRENT);
     }
     store::remove(world, name, Which::System)?;
+    store::remove(world, name, Which::Layer)?;
     // Where somebody reads, the room comes back with the next one that is forgotten.
     if let Ok(_alone) = world.reading.try_write() {
         Pack::open(world)?.release(&needed);

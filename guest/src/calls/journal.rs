@@ -21,14 +21,14 @@ mod undo;
 pub(super) use fault::Faults;
 pub(super) use fault::point;
 pub use recover::{Recovered, recover};
-pub(super) use rubbish::names;
+pub(crate) use rubbish::names;
 
 use super::World;
 use crate::tree::{self, Links};
 use pyro_protocol::Bytes;
 use pyro_protocol::message::{Failure, Kind};
 use record::{Log, Record};
-pub(super) use rubbish::remove_all;
+pub(crate) use rubbish::remove_all;
 use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::collections::HashSet;

@@ -6,7 +6,7 @@ use super::pack::Pack;
 use super::quiet::Hush;
 use super::store::{self, Known, Mark, Place, Which, Writer};
 use super::walk::{self, Depth, Found, LeftOut};
-use super::{World, agent_failure, scan};
+use super::{World, agent_failure, layer, scan};
 use crate::serve::port::Port;
 use crate::serve::streams::Output;
 use crate::tree::{self, failure, refusal};
@@ -58,7 +58,7 @@ pub(super) fn trees(
     // Of the work tree, that is what the host made: only its top is not in there.
     let baseline = op.name == store::BASELINE;
     let trees: &[Which] = if baseline || op.system {
-        &[Which::System, Which::Work]
+        &Which::ALL
     } else {
         &[Which::Work]
     };
@@ -74,7 +74,9 @@ pub(super) fn trees(
     }
     let turn = world.turn(port)?;
     // Left by an agent that was ended before it came to the work tree: it is of another time.
-    store::remove(world, &op.name, Which::System).map_err(|error| broken(&error))?;
+    for which in [Which::System, Which::Layer] {
+        store::remove(world, &op.name, which).map_err(|error| broken(&error))?;
+    }
     // What nobody can go back to need not be of one moment.
     let paused = if op.contents { hush.pause(port)? } else { 0 };
     let mut pack = Pack::open(world).map_err(|error| broken(&error))?;
@@ -84,14 +86,15 @@ pub(super) fn trees(
     let mut done = Ok(());
     for &which in trees {
         done = (|| {
-            let Some(root) = world.root(which) else {
+            let Some(root) = world.root(which).map_err(|error| broken(&error))? else {
                 return Ok(());
             };
             let latest = store::latest(world, which).map_err(|error| broken(&error))?;
             let now = scan::now_ns();
             let writer = Writer::new(world, &op.name, which, now, op.contents);
             let mut marker = Marker {
-                root,
+                root: &root,
+                which,
                 port,
                 contents: op.contents,
                 latest: &latest,
@@ -102,16 +105,16 @@ pub(super) fn trees(
                 left_out: &mut left_out,
             };
             let mut writer = writer.map_err(|error| broken(&error))?;
-            // Nobody sees the top of the other one.
-            if which == Which::Work {
-                let size = if baseline {
+            // Nobody sees the top of what is in memory.
+            if which != Which::System {
+                let size = if baseline && which == Which::Work {
                     store::baseline_length(world).map_err(|error| broken(&error))?
                 } else {
                     0
                 };
                 marker.top(&mut writer, size)?;
             }
-            if !baseline || which == Which::System {
+            if !baseline || which != Which::Work {
                 marker.all(&mut writer)?;
             }
             writer.keep().map_err(|error| broken(&error))
@@ -177,6 +180,7 @@ fn put(writer: &mut Writer, known: &Known) -> Result<(), Failure> {
 
 struct Marker<'a> {
     root: &'a OwnedFd,
+    which: Which,
     port: &'a Port,
     contents: bool,
     latest: &'a Mark,
@@ -192,6 +196,7 @@ impl Marker<'_> {
     fn top(&mut self, writer: &mut Writer, size: u64) -> Result<(), Failure> {
         let top = rustix::fs::fstat(self.root).map_err(|errno| broken(&errno.into()))?;
         let mut top = known(b"", &top);
+        // Of the baseline, see `store`.
         top.entry.size = size;
         put(writer, &top)
     }
@@ -218,7 +223,20 @@ impl Marker<'_> {
     fn one(&mut self, found: &Found<'_>, then: Option<&Known>) -> Result<Option<Known>, Failure> {
         let mut now = known(found.path, found.stat);
         match found.kind {
-            Kind::Directory => return Ok(Some(now)),
+            Kind::Directory => {
+                if self.which == Which::Layer {
+                    now.entry.size = layer::look(self.root, found.path)
+                        .map_err(|errno| broken(&errno.into()))?;
+                }
+                return Ok(Some(now));
+            }
+            // What it covers is not to be seen; and what is not kept here covers as much.
+            Kind::Other if self.which == Which::Layer => {
+                if !layer::is_whiteout(found.stat) {
+                    self.left_out.add(found.path);
+                }
+                return Ok(Some(layer::whiteout(found.path)));
+            }
             // A FIFO or socket is nothing without the program that has it open.
             Kind::Other => {
                 self.left_out.add(found.path);

@@ -14,7 +14,7 @@ use super::pack::Pack;
 use super::quiet::Hush;
 use super::store::{self, Known, Mark, Which, Writer};
 use super::walk::{self, Depth, Found};
-use super::{World, scan};
+use super::{World, layer, scan};
 use crate::serve::port::Port;
 use crate::tree::{self, Links, kernel, refusal};
 use pyro_protocol::frame::CHUNK;
@@ -80,9 +80,10 @@ fn targets(world: &World, name: &str) -> Result<Vec<(Which, Mark)>, Failure> {
     }
     let mut targets = vec![(Which::Work, work)];
     // Where nobody marked it, it is nobody's wish that it is put back.
-    let system = store::load(world, name, Which::System).map_err(|error| broken(&error))?;
-    if let Some(system) = system.filter(|_| world.root(Which::System).is_some()) {
-        targets.push((Which::System, system));
+    for which in [Which::System, Which::Layer] {
+        if let Some(mark) = store::load(world, name, which).map_err(|error| broken(&error))? {
+            targets.push((which, mark));
+        }
     }
     Ok(targets)
 }
@@ -96,12 +97,12 @@ fn apply(
 ) -> Result<(), Failure> {
     let mut staged = Vec::new();
     for (which, target) in targets {
-        let Some(root) = world.root(*which) else {
+        let Some(root) = world.root(*which).map_err(|error| broken(&error))? else {
             continue;
         };
         let place = Place::new(world, *which, root)?;
         let latest = store::latest(world, *which).map_err(|error| broken(&error))?;
-        let mut todo = Todo::find(root, &latest, target, check)?;
+        let mut todo = Todo::find(&place, &latest, target, check)?;
         todo.stage(world, &place, target, check)?;
         staged.push((place, todo, target));
     }
@@ -109,7 +110,11 @@ fn apply(
     store::begin_reset(world, name).map_err(|error| broken(&error))?;
     for (place, todo, target) in &mut staged {
         // Noted: who comes next does it again. This agent's sandbox is neither old nor new.
-        let done = todo.run(world, place, target, records);
+        let before = records.entries;
+        let mut done = todo.run(world, place, target, records);
+        if place.which == Which::Layer && records.entries != before {
+            done = done.and_then(|()| renew(world));
+        }
         if let Err(failure) = done {
             let message = format!("put the trees back: {}", failure.message);
             return Err(Failure {
@@ -129,16 +134,22 @@ fn apply(
     Ok(())
 }
 
+/// The overlay sees what was done to its layer.
+fn renew(world: &World) -> Result<(), Failure> {
+    let renewed = world.layer().map_or(Ok(()), |layer| (layer.renew)());
+    renewed.map_err(|error| super::agent_failure("mount the system tree anew", &error))
+}
+
 /// A tree, and a corner beside it on the same mount.
-struct Place<'a> {
+struct Place {
     which: Which,
-    root: &'a OwnedFd,
+    root: OwnedFd,
     above: OwnedFd,
     corner: OwnedFd,
 }
 
-impl<'a> Place<'a> {
-    fn new(world: &World, which: Which, root: &'a OwnedFd) -> Result<Self, Failure> {
+impl Place {
+    fn new(world: &World, which: Which, root: OwnedFd) -> Result<Self, Failure> {
         let made = || {
             let above = match which {
                 Which::Work => world
@@ -147,6 +158,10 @@ impl<'a> Place<'a> {
                     .map_err(|_| Errno::MFILE)?,
                 // No program sees the top of it.
                 Which::System => root.try_clone().map_err(|_| Errno::MFILE)?,
+                Which::Layer => {
+                    let layer = world.layer().ok_or(Errno::NOENT)?;
+                    layer.folder.try_clone().map_err(|_| Errno::MFILE)?
+                }
             };
             journal::remove_all(above.as_fd(), CORNER.as_bytes());
             fs::mkdirat(&above, CORNER, Mode::RWXU)?;
@@ -164,7 +179,7 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
         journal::remove_all(self.above.as_fd(), CORNER.as_bytes());
     }
@@ -199,7 +214,7 @@ struct Todo {
 impl Todo {
     /// One walk of the tree beside the target.
     fn find(
-        root: &OwnedFd,
+        place: &Place,
         latest: &Mark,
         target: &Mark,
         check: &mut dyn FnMut() -> Result<(), Failure>,
@@ -218,9 +233,12 @@ impl Todo {
         let mut index = 0;
         let trusted = latest.complete_ns.saturating_sub(TICK_NS);
         let mut old = latest.paths.iter().peekable();
+        let (root, of_layer) = (&place.root, place.which == Which::Layer);
         walk::walk(root, Depth::All, &mut |found| {
             check()?;
-            if found.path == CORNER.as_bytes() || found.path.starts_with(b".pyro-reset/") {
+            let is_corner =
+                found.path == CORNER.as_bytes() || found.path.starts_with(b".pyro-reset/");
+            if is_corner && place.which == Which::System {
                 return Ok(());
             }
             while old
@@ -253,7 +271,11 @@ impl Todo {
                 go(&mut todo);
                 return Ok(());
             }
-            let now = known(found.path, found.stat);
+            let mut now = known(found.path, found.stat);
+            if of_layer && found.kind == Kind::Directory {
+                now.entry.size = layer::look(root, found.path)
+                    .map_err(|errno| kernel(errno, "look at", found.path))?;
+            }
             let right = match found.kind {
                 Kind::Directory => true,
                 Kind::Symlink => {
@@ -271,7 +293,7 @@ impl Todo {
                         .is_none_or(|claimed| *claimed == group);
                     free && holds(root, found, &now, then, trusted, wanted)
                 }
-                Kind::Other => false,
+                Kind::Other => of_layer && layer::is_whiteout(found.stat),
             };
             if right {
                 if found.kind == Kind::File {
@@ -303,7 +325,7 @@ impl Todo {
     fn stage(
         &mut self,
         world: &World,
-        place: &Place<'_>,
+        place: &Place,
         target: &Mark,
         check: &mut dyn FnMut() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
@@ -345,11 +367,11 @@ impl Todo {
     fn run(
         &mut self,
         world: &World,
-        place: &Place<'_>,
+        place: &Place,
         target: &Mark,
         records: &mut Records,
     ) -> Result<(), Failure> {
-        let root = place.root;
+        let root = &place.root;
         let pack = Pack::open(world).map_err(|error| broken(&error))?;
         self.open_up(root, target);
         for (serial, path) in self.extra.iter().enumerate() {
@@ -401,7 +423,7 @@ impl Todo {
                             .map_err(doing)?;
                     }
                 },
-                Kind::Other => continue,
+                Kind::Other => layer::make_whiteout(&dir, name).map_err(doing)?,
             }
             records.entries += 1;
         }
@@ -412,7 +434,12 @@ impl Todo {
                 passes(path)?;
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY;
                 tree::open(root, path, flags, Links::Refuse)
-                    .and_then(|dir| dress(dir, wanted))
+                    .and_then(|dir| {
+                        if place.which == Which::Layer {
+                            layer::set(&dir, wanted.entry.size)?;
+                        }
+                        dress(dir, wanted)
+                    })
                     .map_err(|errno| kernel(errno, "put back", path))?;
             }
         }
@@ -440,12 +467,19 @@ impl Todo {
         let path = &wanted.entry.path;
         let now = match self.now.get(index).and_then(Option::as_ref) {
             Some(now) => now.clone(),
-            None => known(path, &fs::fstat(root)?),
+            None => Known {
+                entry: Entry {
+                    size: wanted.entry.size,
+                    ..known(path, &fs::fstat(root)?).entry
+                },
+                ..known(path, &fs::fstat(root)?)
+            },
         };
         let is_dressed = now.entry.mode == wanted.entry.mode
             && now.entry.mtime_ns == wanted.entry.mtime_ns
             && (now.uid, now.gid) == (wanted.uid, wanted.gid);
-        if is_dressed {
+        let is_whiteout = wanted.entry.kind == Kind::Other;
+        if is_whiteout || is_dressed && now.entry.size == wanted.entry.size {
             return Ok(false);
         }
         if wanted.entry.kind == Kind::Directory {
@@ -458,7 +492,7 @@ impl Todo {
     }
 
     /// Notes what the tree is now, so that nothing of it has to be read again.
-    fn note(&self, world: &World, place: &Place<'_>, target: &Mark) -> std::io::Result<()> {
+    fn note(&self, world: &World, place: &Place, target: &Mark) -> std::io::Result<()> {
         let mut names: HashMap<u64, u32> = HashMap::new();
         for wanted in &target.paths {
             if wanted.entry.kind == Kind::File {
@@ -475,7 +509,7 @@ impl Todo {
                 (Some(now), _) => now.clone(),
                 (None, Kind::Directory | Kind::Other) => wanted.clone(),
                 (None, Kind::File | Kind::Symlink) => {
-                    let stat = tree::look(place.root, &entry.path, Links::Refuse)?;
+                    let stat = tree::look(&place.root, &entry.path, Links::Refuse)?;
                     known(&entry.path, &stat)
                 }
             };

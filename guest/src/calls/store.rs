@@ -1,7 +1,8 @@
 //! Marks on the disk: what a tree was at one time, and the contents that only marks have.
 //!
 //! ```text
-//!  marks/NAME.work, NAME.system    a head, and a record for each path, sorted: an entry of a manifest, its owner
+//!  marks/NAME.work, .system, .layer
+//!                                  a head, and a record for each path, sorted: an entry of a manifest, its owner
 //!  marks/pack                      contents, one after the other
 //!  baseline, pack                  the same for the work tree as the host filled it
 //! ```
@@ -41,15 +42,21 @@ const MAX_ENTRIES: usize = 1_000_000;
 pub(crate) enum Which {
     /// What programs see as `/workspace`.
     Work,
-    /// Everything else that they can write to.
+    /// Everything else that they can write to in a host environment; elsewhere what is kept in memory.
     System,
+    /// The writable layer of an image.
+    Layer,
 }
 
 impl Which {
+    /// In the order in which they are marked: a mark is there once that of the work tree is.
+    pub(crate) const ALL: [Self; 3] = [Self::System, Self::Layer, Self::Work];
+
     fn suffix(self) -> &'static str {
         match self {
             Self::Work => "work",
             Self::System => "system",
+            Self::Layer => "layer",
         }
     }
 }
@@ -238,7 +245,7 @@ pub(crate) fn all(world: &World) -> io::Result<Vec<(String, Which)>> {
         let Ok(name) = String::from_utf8(name) else {
             continue;
         };
-        for which in [Which::Work, Which::System] {
+        for which in Which::ALL {
             let name = name.strip_suffix(which.suffix());
             if let Some(name) = name.and_then(|name| name.strip_suffix('.')) {
                 found.push((name.to_owned(), which));

@@ -39,6 +39,21 @@ pub(crate) struct Namespaces {
     cgroup: OwnedFd,
 }
 
+/// The way to where programs have their mounts.
+#[derive(Debug)]
+pub(crate) struct Entrance {
+    user: OwnedFd,
+    mount: OwnedFd,
+}
+
+impl Entrance {
+    /// Enters; for a child that does nothing else.
+    pub(crate) fn enter(&self) -> rustix::io::Result<()> {
+        rustix::thread::move_into_link_name_space(self.user.as_fd(), Some(Kind::User))?;
+        rustix::thread::move_into_link_name_space(self.mount.as_fd(), Some(Kind::Mount))
+    }
+}
+
 impl Namespaces {
     /// Opens each by its name in /proc.
     pub(crate) fn open(open: impl Fn(&str) -> io::Result<OwnedFd>) -> io::Result<Self> {
@@ -49,6 +64,17 @@ impl Namespaces {
             ipc: open("ipc")?,
             uts: open("uts")?,
             cgroup: open("cgroup")?,
+        })
+    }
+
+    /// What leads into the mounts alone.
+    ///
+    /// # Errors
+    /// Where there are too many descriptors.
+    pub(crate) fn entrance(&self) -> io::Result<Entrance> {
+        Ok(Entrance {
+            user: self.user.try_clone()?,
+            mount: self.mount.try_clone()?,
         })
     }
 

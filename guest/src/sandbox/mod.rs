@@ -11,6 +11,7 @@ mod exec;
 mod groups;
 mod idmap;
 mod inner;
+mod layer;
 mod mounts;
 mod outer;
 mod processes;

@@ -5,15 +5,17 @@
 
 use super::exec::{Namespaces, Sandbox};
 use super::groups::Groups;
+use super::layer::Overlay;
 use super::mounts;
 use super::report::{self, At as _, PATIENCE, receive, send};
 use super::sources::Sources;
 use super::zygote::open_directory;
 use super::{idmap, inner, seccomp, sys, system};
 use crate::serve::Agent;
-use pyro_protocol::boot::{Boot, BootEnvironment, BootFailure, BootReply, BootStep, Ids, Ready};
+use crate::spawn::Layer;
+use pyro_protocol::boot::{Boot, BootFailure, BootReply, BootStep, Ids, Ready};
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::mount::{MountAttrFlags, MountPropagationFlags};
+use rustix::mount::{MountAttrFlags, MountPropagationFlags, UnmountFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use rustix::thread::{CpuSet, Gid, Uid};
@@ -55,17 +57,26 @@ pub(crate) fn run(
         sandbox,
         state,
         system,
+        layer,
         notes: _,
     }) = built
     else {
         return Ok(());
+    };
+    let layer = match layer {
+        None => None,
+        Some(overlay) => Some(Layer {
+            folder: overlay.folder.try_clone()?,
+            renew: Box::new(move || overlay.renew()),
+        }),
     };
     serve(Agent {
         link,
         run_dir: state,
         owner: owner(boot.ids),
         limits: boot.limits,
-        system,
+        system: Some(system),
+        layer,
         spawner: Box::new(sandbox),
     })
 }
@@ -79,8 +90,9 @@ fn replace(fd: BorrowedFd<'_>, with: BorrowedFd<'_>) -> io::Result<()> {
 struct Built {
     sandbox: Sandbox,
     state: OwnedFd,
-    /// All that programs can write to besides the work tree; nothing where that is an overlay.
-    system: Option<OwnedFd>,
+    /// All that programs can write to besides the work tree, but for the layer of an overlay.
+    system: OwnedFd,
+    layer: Option<Overlay>,
     notes: Vec<String>,
 }
 
@@ -112,7 +124,8 @@ fn build(
     let root = agent_root(&sources)?;
     let state = open_directory(c"/state").at(step, "open the run folder")?;
     let place = mounts::handle(CWD, c"inner").at(step, "open /inner")?;
-    let (tree, notes) = system::build(boot, sources, &state, &place, owner(boot.ids))?;
+    let system::SystemTree { tree, layer, notes } =
+        system::build(boot, sources, &state, &place, owner(boot.ids))?;
     // Programs have no capability over the network namespace, which is the agent's: low ports are for everybody.
     std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
         .at(BootStep::Loopback, "open the low ports")?;
@@ -122,10 +135,7 @@ fn build(
         .open("/proc/self/oom_score_adj")
         .ok()
         .map(OwnedFd::from);
-    let system = match boot.environment {
-        BootEnvironment::Host => Some(open_directory(c"/scratch").at(step, "open /scratch")?),
-        BootEnvironment::Dir(_) => None,
-    };
+    let system = open_directory(c"/scratch").at(step, "open /scratch")?;
     let own_pids = namespace("self", "pid").at(step, "open the agent's pid namespace")?;
     let limits = Limits::of(boot).at(BootStep::Rlimits, "choose processors")?;
     let filter = match limits.processors {
@@ -134,6 +144,20 @@ fn build(
     };
     let (init, namespaces) = start_init(boot, &tree, &filter, &limits)?;
     drop(tree);
+    let layer = match layer {
+        None => None,
+        Some(folder) => {
+            // The layer below it shows again, for the next mount; what programs see is init's copy.
+            rustix::mount::unmount(c"/inner", UnmountFlags::DETACH)
+                .at(step, "let go of the system tree")?;
+            Some(Overlay {
+                folder,
+                entrance: namespaces.entrance().at(step, "keep the namespaces")?,
+                init: init.0,
+                ids: boot.ids,
+            })
+        }
+    };
     mounts::restrict(&root, sys::MOUNT_ATTR_RDONLY).at(step, "make the agent's root read-only")?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .at(BootStep::Privileges, "make the agent untraceable")?;
@@ -143,6 +167,7 @@ fn build(
         sandbox,
         state,
         system,
+        layer,
         notes,
     })
 }

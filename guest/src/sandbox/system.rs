@@ -7,6 +7,7 @@
 //!  /dev                 six device nodes, read-only
 //! ```
 
+use super::layer;
 use super::mounts::{self, Tree};
 use super::outer;
 use super::report::At as _;
@@ -69,6 +70,16 @@ const DEV_LINKS: [(&str, &str); 6] = [
 const TMPFS: MountAttrFlags =
     MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
 
+/// What was built.
+#[derive(Debug)]
+pub(crate) struct SystemTree {
+    pub(crate) tree: Tree,
+    /// The folder of the writable layer, where it is an overlay.
+    pub(crate) layer: Option<OwnedFd>,
+    /// What is weaker than usual.
+    pub(crate) notes: Vec<String>,
+}
+
 /// Builds the tree at `place` (of the agent's root), from what was taken from the host.
 ///
 /// `state` is the run's folder, attached; `owner` is root inside, as the agent numbers it.
@@ -78,7 +89,7 @@ pub(crate) fn build(
     state: &OwnedFd,
     place: &OwnedFd,
     owner: u32,
-) -> Result<(Tree, Vec<String>), BootFailure> {
+) -> Result<SystemTree, BootFailure> {
     let step = BootStep::SystemTree;
     let Sources {
         run_dir: _,
@@ -95,14 +106,15 @@ pub(crate) fn build(
         false,
     )
     .at(step, "bind the work tree")?;
-    let (tree, is_host) = match system {
-        System::Host(parts) => (host(parts, devices, place, owner)?, true),
+    let (tree, layer) = match system {
+        System::Host(parts) => (host(parts, devices, place, owner)?, None),
         System::Dir(lower) => {
-            let tree = image(&lower, boot, state, place, owner, &mut notes)?;
+            let (tree, folder) = image(&lower, boot, state, place, owner, &mut notes)?;
             dev(&tree, devices)?;
-            (tree, false)
+            (tree, Some(folder))
         }
     };
+    let is_host = layer.is_none();
     let places: &[_] = if is_host {
         &SCRATCH_HOST
     } else if home_is_roots(&tree).at(step, "look at the image's /root")? {
@@ -151,7 +163,7 @@ pub(crate) fn build(
         }
         mounts::restrict(&tree.root, MOUNT_ATTR_RDONLY).at(step, "make the root read-only")?;
     }
-    Ok((tree, notes))
+    Ok(SystemTree { tree, layer, notes })
 }
 
 fn tmpfs(size: u64, inodes: u64) -> rustix::io::Result<OwnedFd> {
@@ -280,19 +292,19 @@ fn image(
     place: &OwnedFd,
     owner: u32,
     notes: &mut Vec<String>,
-) -> Result<Tree, BootFailure> {
+) -> Result<(Tree, OwnedFd), BootFailure> {
     let step = BootStep::SystemTree;
     // A lower layer is named by path, and has to be attached in this namespace: it hides under the root to come.
     mounts::attach(lower, place).at(step, "attach the image")?;
     let upper = rustix::fs::openat(
         state,
         c"system",
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
         Mode::empty(),
     );
-    let on_disk = upper.and_then(|folder| overlay(&folder, owner));
-    let overlay = match on_disk {
-        Ok(overlay) => overlay,
+    let on_disk = upper.and_then(|folder| Ok((overlay(&folder, owner)?, folder)));
+    let (overlay, folder) = match on_disk {
+        Ok(made) => made,
         Err(refused) => {
             let memory = tmpfs(
                 boot.limits
@@ -307,7 +319,8 @@ fn image(
             notes.push(format!(
                 "changes to the system tree are kept in memory: the run folder's file system cannot hold them ({refused})"
             ));
-            overlay
+            let folder = super::zygote::open_directory(c"/upper").at(step, "open /upper")?;
+            (overlay, folder)
         }
     };
     let place = mounts::handle(CWD, c"inner").at(step, "open /inner")?;
@@ -322,39 +335,12 @@ fn image(
         tree.directory(Path::new(folder), 0o755)
             .at(step, format!("make /{folder} in the upper layer"))?;
     }
-    Ok(tree)
+    Ok((tree, folder))
 }
 
-/// An overlay whose upper layer is `upper` in `folder`. Called in the agent's root, whose names are all that
-/// programs can read about it in their mountinfo.
 fn overlay(folder: &OwnedFd, owner: u32) -> rustix::io::Result<OwnedFd> {
-    let tree = Tree {
-        root: rustix::io::fcntl_dupfd_cloexec(folder, 3)?,
-        owner,
-        overrule: false,
-    };
-    tree.directory(Path::new("upper"), 0o755)?;
-    rustix::fs::mkdirat(folder, c"work", Mode::from_raw_mode(0o700))?;
-    rustix::process::fchdir(folder)?;
-    let made = mounts::new(
-        "overlay",
-        &[
-            ("userxattr", ""),
-            ("lowerdir", "/inner"),
-            ("upperdir", "upper"),
-            ("workdir", "work"),
-            // What a user namespace may not have, said aloud: the kernel's defaults depend on its configuration.
-            ("redirect_dir", "nofollow"),
-            ("metacopy", "off"),
-            ("index", "off"),
-            ("xino", "off"),
-            // The layer dies with the run; nobody waits for a disk.
-            ("volatile", ""),
-        ],
-        TMPFS,
-    );
-    rustix::process::chdir(c"/")?;
-    made
+    layer::prepare(folder, owner)?;
+    layer::mount(folder)
 }
 
 fn dev(tree: &Tree, devices: Vec<(&'static str, OwnedFd)>) -> Result<(), BootFailure> {

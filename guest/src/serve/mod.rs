@@ -19,7 +19,7 @@ mod programs;
 pub(crate) mod streams;
 
 use crate::calls::World;
-use crate::spawn::Spawner;
+use crate::spawn::{Layer, Spawner};
 use crate::tree::refusal;
 use crate::watch::Watch;
 use channel::Channel;
@@ -60,6 +60,8 @@ pub struct Agent {
     /// Everything that programs can write to besides the work tree: the top of a file system that no program sees
     /// itself.
     pub system: Option<OwnedFd>,
+    /// What they can write to where the rest of what they see is an overlay.
+    pub layer: Option<Layer>,
     /// Runs programs.
     pub spawner: Box<dyn Spawner>,
 }
@@ -75,12 +77,13 @@ pub fn serve(agent: Agent) -> io::Result<()> {
         owner,
         limits,
         system,
+        layer,
         spawner,
     } = agent;
     let flags = rustix::fs::fcntl_getfl(&link)?;
     rustix::fs::fcntl_setfl(&link, flags | OFlags::NONBLOCK)?;
     let world = World::open(run_dir, owner)?;
-    let world = Arc::new(world.with(system, spawner.lookout(), limits.disk)?);
+    let world = Arc::new(world.with((system, layer), spawner.lookout(), limits.disk)?);
     let (events, news) = mpsc::channel();
     let mut service = Service {
         watch: Watch::new(limits, &world),

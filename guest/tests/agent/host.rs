@@ -98,6 +98,7 @@ impl Host {
                 owner: rustix::process::geteuid().as_raw(),
                 limits,
                 system,
+                layer: None,
                 spawner: Box::new(BareSpawner {
                     tree,
                     mark: its_mark,

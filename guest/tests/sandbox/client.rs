@@ -46,6 +46,7 @@ pub(crate) fn serve(agent: Agent) -> io::Result<()> {
         owner: _,
         limits: _,
         system: _,
+        layer: _,
         mut spawner,
     } = agent;
     let mut link = UnixStream::from(link);

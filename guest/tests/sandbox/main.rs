@@ -5,7 +5,9 @@
 #![expect(clippy::print_stdout, reason = "a test program reports there")]
 
 mod client;
+mod layers;
 mod life;
+mod link;
 mod probe;
 mod programs;
 mod sets;
@@ -44,7 +46,14 @@ fn main() -> ExitCode {
     if std::env::args().any(|argument| argument == "--list") {
         return ExitCode::SUCCESS;
     }
-    let tests = [programs::TESTS, walls::TESTS, life::TESTS, sets::TESTS].concat();
+    let tests = [
+        programs::TESTS,
+        walls::TESTS,
+        life::TESTS,
+        sets::TESTS,
+        layers::TESTS,
+    ]
+    .concat();
     let mut failed = Vec::new();
     for (name, test) in tests {
         let name = format!("sandbox::{name}");

@@ -367,7 +367,7 @@ fn some_places_cannot_be_exposed() {
 }
 
 /// The smallest image with a shell: the host's, with its libraries.
-fn image(folder: &Path) -> Bytes {
+pub(crate) fn image(folder: &Path, more: &[&str]) -> Bytes {
     let root = folder.join("image");
     fs::create_dir_all(root.join("bin")).expect("makes a folder");
     fs::create_dir_all(root.join("etc")).expect("makes a folder");
@@ -375,8 +375,10 @@ fn image(folder: &Path) -> Bytes {
     std::os::unix::fs::symlink("/proc", root.join("run")).expect("links");
     std::os::unix::fs::symlink("../../../..", root.join("workspace")).expect("links");
     fs::write(root.join("etc/hostname"), "image\n").expect("writes");
-    for program in ["sh", "cat", "ls", "mkdir", "rm", "mv"] {
-        let path = fs::canonicalize(format!("/bin/{program}")).expect("is there");
+    for program in ["sh", "cat", "ls", "mkdir", "rm", "mv"].iter().chain(more) {
+        let path =
+            ["/bin", "/usr/bin"].map(|folder| fs::canonicalize(format!("{folder}/{program}")));
+        let path = path.into_iter().find_map(Result::ok).expect("is there");
         fs::copy(&path, root.join("bin").join(program)).expect("copies");
         let libraries = std::process::Command::new("ldd")
             .arg(&path)
@@ -397,7 +399,7 @@ fn image(folder: &Path) -> Bytes {
 fn a_directory_is_an_environment() {
     let mut host = Host::boot(|boot, folder| {
         fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).expect("chmods");
-        boot.environment = BootEnvironment::Dir(image(folder));
+        boot.environment = BootEnvironment::Dir(image(folder, &[]));
     });
     assert_eq!(host.ready.notes, Vec::<String>::new());
     assert_eq!(

@@ -67,6 +67,7 @@ pub fn unpack(data: &[u8]) {
                 open_files: 0,
             },
             system: None,
+            layer: None,
             spawner: Box::new(Nobody),
         })
     });

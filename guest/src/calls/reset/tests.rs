@@ -17,7 +17,7 @@ use std::sync::Arc;
 fn open(run: &Path) -> std::io::Result<World> {
     let run = File::open(run).expect("the run's folder").into();
     let owner = rustix::process::geteuid().as_raw();
-    World::open(run, owner)?.with(None, Box::new(|| Ok(Vec::new())), u64::MAX)
+    World::open(run, owner)?.with((None, None), Box::new(|| Ok(Vec::new())), u64::MAX)
 }
 
 fn picture(root: &Path) -> BTreeMap<PathBuf, String> {
