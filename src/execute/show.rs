@@ -52,7 +52,7 @@ pub fn summary(action: &PlannedAction) -> String {
                 .map(|file| file.path.clone())
                 .collect::<Vec<_>>(),
         ),
-        PlannedAction::Patch(patch) => match patch.patch.files.len() {
+        PlannedAction::Patch(patch) => match patch.patch.names() {
             1 => "1 file".to_owned(),
             count => format!("{count} files"),
         },

@@ -2,11 +2,11 @@
 //! Each mail of a series builds on the one before it; within one mail everything refers to the files as they were.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::mail::Mail;
 use super::refusal::{Refusal, RefusalCode, bounded};
-use super::section::{Match, Patch};
+use super::section::{FilePatch, Match, Patch};
 
 /// Bytes that all mails of a series may read and write.
 const MAX_REWRITTEN: u64 = if cfg!(test) { 64 << 20 } else { 8 << 30 };
@@ -141,6 +141,24 @@ impl Tree for Series<'_> {
     }
 }
 
+/// Says with the last reason that there are mails behind the one that is refused: they build on it, so what would come of
+/// them is not known.
+fn before(rest: &[FilePatch], mut refusals: Vec<Refusal>) -> Vec<Refusal> {
+    let mails: BTreeSet<usize> = rest.iter().map(|file| file.mail).collect();
+    if let (Some(last), more @ 1..) = (refusals.last_mut(), mails.len()) {
+        let what = if more == 1 {
+            "the mail after this one was not looked at: it builds on it".to_owned()
+        } else {
+            format!("the {more} mails after this one were not looked at: they build on it")
+        };
+        last.help = Some(match last.help.take() {
+            Some(help) => format!("{help}; {what}"),
+            None => what,
+        });
+    }
+    refusals
+}
+
 /// Works out what the patch makes of the tree, or every reason why it cannot be applied.
 pub fn apply(patch: &Patch, policy: Match, tree: &dyn Tree) -> Result<Applied, Vec<Refusal>> {
     let mut series = Series {
@@ -159,7 +177,7 @@ pub fn apply(patch: &Patch, policy: Match, tree: &dyn Tree) -> Result<Applied, V
         );
         files = rest;
         let judged = Mail::default().judge(mail, policy, &series);
-        for change in judged.map_err(bounded)? {
+        for change in judged.map_err(|refusals| before(rest, bounded(refusals)))? {
             // A series may change a large file over and over.
             let sizes = [
                 change.before.map_or(0, |before| before.size),

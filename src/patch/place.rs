@@ -128,10 +128,16 @@ impl<'a> Original<'a> {
             [_, ..] if policy == Match::Exact => Err(self
                 .several(
                     RefusalCode::NotExact,
-                    "the stated line is not where the old lines stand",
+                    match stated {
+                        Some(_) => "the stated line is not where the old lines stand",
+                        None => "no line is stated, and no other place is taken",
+                    },
                     &places,
                 )
-                .help("correct the line number, or allow other places with `match = \"unique\"`")),
+                .help(match stated {
+                    Some(_) => "correct the line number, or allow other places with `match = \"unique\"`",
+                    None => "write the line as in `@@ -3,2 +3,2 @@`, or allow other places with `match = \"unique\"`",
+                })),
             [start] => self
                 .doubled(hunk, *start, old.len())
                 .map_or(Ok(*start), Err),

@@ -1,5 +1,7 @@
 //! A patch text as data: sections, hunks, lines. What it means for a tree is decided by `resolve` and `place`.
 
+use std::collections::BTreeSet;
+
 use super::binary::Binary;
 use super::name::Name;
 
@@ -8,6 +10,20 @@ use super::name::Name;
 pub struct Patch {
     /// The sections, in the order of the text.
     pub files: Vec<FilePatch>,
+}
+
+impl Patch {
+    /// How many files it names: a series may come back to one.
+    pub fn names(&self) -> usize {
+        let name = |file: &FilePatch| file.new.clone().or_else(|| file.old.clone());
+        self.files.iter().map(name).collect::<BTreeSet<_>>().len()
+    }
+
+    /// How many mails it is; 1 where it is no series.
+    pub fn mails(&self) -> usize {
+        let mails: BTreeSet<usize> = self.files.iter().map(|file| file.mail).collect();
+        mails.len()
+    }
 }
 
 /// What the patch says about one file.

@@ -240,7 +240,7 @@ fn prediction(action: &PlannedAction, commands: &[usize]) -> Option<String> {
     let commands = text::steps(commands);
     match action {
         PlannedAction::Patch(patch) => {
-            let files = match patch.patch.files.len() {
+            let files = match patch.patch.names() {
                 1 => "this file",
                 _ => "these files",
             };

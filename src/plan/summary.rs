@@ -25,13 +25,17 @@ pub(super) fn line(plan: &Plan, action: &PlannedAction) -> String {
                 return "known only when it runs".to_owned();
             }
             let hunks: usize = patch.patch.files.iter().map(|file| file.hunks.len()).sum();
+            let mails = match patch.patch.mails() {
+                0 | 1 => String::new(),
+                mails => format!(" in {mails} mails"),
+            };
             let place = match patch.policy {
                 PatchMatch::Unique => "",
                 PatchMatch::Exact => ", only where it says",
             };
             format!(
-                "{}, {}{place}",
-                count(patch.patch.files.len() as u64, "file", "files"),
+                "{}, {}{mails}{place}",
+                count(patch.patch.names() as u64, "file", "files"),
                 count(hunks as u64, "hunk", "hunks"),
             )
         }
