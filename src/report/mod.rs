@@ -2,6 +2,7 @@
 
 mod events;
 mod junit;
+pub mod workspace;
 
 pub use events::EventLog;
 pub use junit::junit;

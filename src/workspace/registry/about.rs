@@ -137,7 +137,12 @@ pub(super) fn all(state: &StateDir) -> Result<Vec<Beside>, RegistryError> {
             .ok()
             .and_then(|text| serde_json::from_slice::<About>(&text).ok())
             .filter(|about| about.format_version == 1 && about.id == id);
-        all.push(about.map_or_else(|| seen(id, &found), beside));
+        let made = state.home(id.as_str()).is_ok_and(|home| home.is_complete());
+        let mut one = about.map_or_else(|| seen(id, &found), beside);
+        if !made {
+            one.record.state = State::Creating;
+        }
+        all.push(one);
     }
     all.sort_by(|a, b| a.record.id.cmp(&b.record.id));
     Ok(all)

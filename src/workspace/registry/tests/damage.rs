@@ -195,6 +195,8 @@ fn nothing_is_written_to_a_registry_that_was_moved_aside() {
 fn a_workspace_whose_description_is_damaged_is_still_there() {
     let world = world();
     fs::write(world.home(&id(1)).join("about.json"), "{").expect("damages");
+    // Somebody is still making the second, and died before the fourth was known.
+    fs::write(world.home(&id(2)).join("making"), "").expect("writes");
     world.home(&id(4));
     fs::create_dir(world.base.path().join("workspaces/.dead-000000000005")).expect("makes");
     fs::write(world.base.path().join("workspaces/000000000006"), "").expect("writes");
@@ -205,7 +207,6 @@ fn a_workspace_whose_description_is_damaged_is_still_there() {
     let one = registry.record(&id(1)).expect("is there");
     assert_eq!((one.name, one.environment.as_str()), (None, "unknown"));
     assert!(one.last_error.expect("says why").contains("damaged"));
-    registry.find("two").expect("is as it was");
 }
 
 #[test]

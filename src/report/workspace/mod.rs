@@ -1,0 +1,18 @@
+//! What commands about workspaces that live answer with `--json`, and tools with: the registry's data, under the names
+//! that programs know. Times are seconds since 1970. What pyro has no use for keeps its field.
+
+mod convert;
+mod history;
+mod model;
+mod snapshots;
+#[cfg(test)]
+mod tests;
+
+pub use history::{HistoryEntryPayload, HistoryPayload, LogEntryPayload, LogsPayload};
+pub use model::{
+    DamagedPayload, LastCommandPayload, ListedPayload, ResetPayload, SecretPayload, SeedPayload,
+    WorkspaceDeletePayload, WorkspaceListPayload, WorkspacePayload,
+};
+pub use snapshots::{
+    SnapshotCreatePayload, SnapshotDeletePayload, SnapshotListPayload, SnapshotPayload,
+};
