@@ -182,6 +182,9 @@ fn refine(folder: &Path, mark: &str, steps: &mut Vec<(&str, String)>) {
         let configured = text("pyproject.toml").contains("[tool.pytest");
         if configured || pytest.iter().any(|name| folder.join(name).exists()) {
             "python3 -m pytest".clone_into(&mut last.1);
+        } else if folder.join("tests").is_dir() && !folder.join("tests/__init__.py").exists() {
+            // From the top, nothing is found in a directory that is no package, and nothing is a success.
+            last.1.push_str(" -s tests");
         }
     }
 }

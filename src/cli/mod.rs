@@ -32,6 +32,7 @@ pub use reference::reference;
 use crate::Exit;
 use crate::machine::Spare;
 use clap::Parser as _;
+use clap::error::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -70,6 +71,7 @@ fn real_main() -> u8 {
     // A sandbox takes its time, and even reading a command line takes some. Where the guess is wrong, nothing comes
     // of it.
     let word = std::env::args_os().nth(1);
+    let runs = word.as_ref().is_some_and(|word| word == "run");
     let spare = word
         .is_some_and(|word| word == "run" || word == "apply")
         .then(Spare::begin);
@@ -78,6 +80,11 @@ fn real_main() -> u8 {
         Err(error) => {
             // Help and version are no errors; clap knows the stream for each.
             let _printed = error.print();
+            let without = !std::env::args_os().any(|word| word == "--");
+            if runs && without && error.kind() == ErrorKind::UnknownArgument {
+                Terminal::plain()
+                    .help("the program comes behind `--`, as in `pyro run host -- make test`");
+            }
             return if error.use_stderr() {
                 Exit::Input.code()
             } else {

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 /// Files of a project, and what is recognised.
-const PROJECTS: [(&str, &[(&str, &str)]); 11] = [
+const PROJECTS: [(&str, &[(&str, &str)]); 12] = [
     ("rust", &[("Cargo.toml", "[package]\nname = \"x\"\n")]),
     ("go", &[("go.mod", "module x\n")]),
     (
@@ -17,6 +17,10 @@ const PROJECTS: [(&str, &[(&str, &str)]); 11] = [
         &[("package.json", "{\"scripts\": {\"build\": \"true\"}}")],
     ),
     ("python", &[("setup.py", "")]),
+    (
+        "python-tests",
+        &[("setup.py", ""), ("tests/test_a.py", "import unittest\n")],
+    ),
     (
         "pytest",
         &[("pyproject.toml", "[tool.pytest.ini_options]\n")],
