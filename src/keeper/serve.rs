@@ -21,6 +21,7 @@ use pyro_protocol::{Decoder, Frame};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -225,9 +226,8 @@ impl<'a> Service<'a> {
                     return;
                 }
             };
-            let peer = rustix::net::sockopt::socket_peercred(&stream);
-            if !peer.is_ok_and(|peer| peer.uid == rustix::process::geteuid()) {
-                say("turned away a client of another user");
+            if !is_ours(&stream) {
+                say("turned away a client of another user, or in a sandbox");
                 continue;
             }
             if stream.set_nonblocking(true).is_err() {
@@ -360,6 +360,17 @@ impl<'a> Service<'a> {
             self.touch();
         }
     }
+}
+
+/// Whether a client is this user, and in no user namespace of its own: a program of a sandbox that somebody shows this
+/// folder to may have the same id outside.
+fn is_ours(stream: &UnixStream) -> bool {
+    let Ok(peer) = rustix::net::sockopt::socket_peercred(stream) else {
+        return false;
+    };
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/user")).ok();
+    let theirs = namespace(&peer.pid.as_raw_nonzero().to_string());
+    peer.uid == rustix::process::geteuid() && theirs.is_some() && theirs == namespace("self")
 }
 
 /// What can be gone on with.

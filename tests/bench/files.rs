@@ -102,13 +102,7 @@ impl Live {
             expose: Vec::new(),
             hostname: "bench".to_owned(),
             ids,
-            limits: Limits {
-                processes: 256,
-                memory: 4 << 30,
-                disk: 4 << 30,
-                disk_reserve: 0,
-                open_files: 1024,
-            },
+            limits: limits(),
             confine: Confine::default(),
         };
         let mut namespace = machine::start(&boot)?;
@@ -124,6 +118,17 @@ impl Live {
 
     pub(crate) fn stop(self) -> Result<()> {
         Ok(self.namespace.stop()?)
+    }
+}
+
+/// Limits that nothing here comes near.
+pub(crate) fn limits() -> Limits {
+    Limits {
+        processes: 256,
+        memory: 4 << 30,
+        disk: 4 << 30,
+        disk_reserve: 0,
+        open_files: 1024,
     }
 }
 

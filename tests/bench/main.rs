@@ -9,6 +9,7 @@ mod create;
 mod diff;
 mod exec;
 mod files;
+mod keeper;
 mod making;
 mod patch;
 #[path = "../it/patch_cases.rs"]
@@ -47,9 +48,10 @@ fn main() -> ExitCode {
         .collect();
     let quick = std::env::var_os("PYRO_BENCH").is_some_and(|value| value == "quick");
     let size = if quick { Size::Quick } else { Size::Full };
-    let benches: [(&str, Bench); 8] = [
+    let benches: [(&str, Bench); 9] = [
         ("run", run::run),
         ("exec", exec::exec),
+        ("keeper", keeper::keeper),
         ("plan", plan::plan),
         ("patch", patch::patch),
         ("diff", diff::diff),

@@ -154,21 +154,33 @@ fn program() -> Program {
     Program::at(path)
 }
 
-#[expect(clippy::print_stdout, reason = "a skipped test says why")]
 fn skipped(why: &str) {
-    println!("skipped: {why}");
+    report(&format!("skipped: {why}"));
+}
+
+#[expect(clippy::print_stdout, reason = "for who looks at the figures")]
+fn report(text: &str) {
+    println!("{text}");
 }
 
 /// Processes by their short name that have `word` in their command line.
 fn processes(name: &str, word: &str) -> Vec<Pid> {
+    let named = |pid: &Pid| {
+        let comm = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero()));
+        comm.is_ok_and(|comm| comm.trim() == name)
+    };
+    all_with(word).into_iter().filter(named).collect()
+}
+
+/// Processes that have `word` in their command line.
+fn all_with(word: &str) -> Vec<Pid> {
     let all = fs::read_dir("/proc").expect("/proc");
     all.filter_map(|entry| {
         let path = entry.ok()?.path();
         let id = path.file_name()?.to_str()?.parse::<i32>().ok()?;
-        let comm = fs::read_to_string(path.join("comm")).ok()?;
         let line = fs::read(path.join("cmdline")).ok()?;
         let ours = memchr::memmem::find(&line, word.as_bytes()).is_some();
-        (comm.trim() == name && ours).then(|| Pid::from_raw(id))?
+        ours.then(|| Pid::from_raw(id))?
     })
     .collect()
 }

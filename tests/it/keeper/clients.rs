@@ -9,6 +9,7 @@ use pyro_protocol::message::{ExecEnd, GuestMessage};
 use pyro_protocol::{Decoder, Head};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::time::Duration;
 
 fn encoded(head: Head, header: &str, body: &[u8]) -> Vec<u8> {
@@ -36,6 +37,9 @@ fn raw(kept: &Kept) -> UnixStream {
 fn many_clients_share_a_machine() {
     let kept = Kept::new();
     kept.start();
+    let keeper = kept.keeper().expect("runs").as_raw_nonzero();
+    let descriptors = || super::folders(format!("/proc/{keeper}/fd").as_ref()).len();
+    let before = descriptors();
     std::thread::scope(|scope| {
         for number in 0..16 {
             let kept = &kept;
@@ -56,6 +60,34 @@ fn many_clients_share_a_machine() {
     wait_for("the clients to be counted", || {
         keeper::status(&kept.home).expect("answers").clients == 0
     });
+    wait_for("every connection to be closed", || descriptors() == before);
+}
+
+#[test]
+fn a_program_of_a_sandbox_is_no_client() {
+    // It may have the keeper's own id outside, and somebody may be careless with the folder.
+    let kept = Kept::new();
+    kept.start();
+    let socket = kept.home.path().join("keeper.sock");
+    let program = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); \
+                   s.settimeout(2); print(s.recv(100))";
+    let said = |command: &mut Command| {
+        let output = command
+            .args(["python3", "-c", program])
+            .arg(&socket)
+            .output();
+        let output = output.expect("starts");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        text + errors.lines().last().unwrap_or_default()
+    };
+    // Nothing is said to one who says nothing, but the connection holds.
+    assert_eq!(said(&mut Command::new("env")), "TimeoutError: timed out");
+    let mut sandboxed = Command::new("unshare");
+    assert_eq!(said(sandboxed.args(["--user", "--map-root-user"])), "b''\n");
+    let log = std::fs::read_to_string(kept.home.log()).expect("reads");
+    assert!(log.contains("or in a sandbox"), "{log}");
+    assert_eq!(kept.sh("echo on"), "on\n");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! How keepers end.
 
-use super::{Kept, inside, kill, next, parent, recipe, run, skipped};
+use super::{Kept, inside, kill, next, parent, recipe, report, run, skipped};
 use crate::harness::{is_root, wait_for};
-use pyro::keeper;
+use pyro::keeper::{self, KeeperError};
 use pyro::machine::{CallEvent, Link};
 use pyro::workspace::EndReason;
 use rustix::process::{Pid, Signal, kill_process};
@@ -79,6 +79,96 @@ fn a_killed_agent_zygote_or_init_ends_the_machine() {
         assert!(message.starts_with("could not "), "{victim}: {message}");
         goes_on(&kept, link);
     }
+}
+
+#[test]
+fn killed_together_they_are_gone_before_the_next_one_starts() {
+    for _ in 0..5 {
+        let (kept, link) = busy();
+        let zygote = parent(kept.agent()).expect("has a parent");
+        kill(kept.keeper().expect("runs"));
+        // It may have ended already.
+        let _gone = kill_process(zygote, Signal::KILL);
+        wait_for("the keeper to be dead", || !kept.is_running());
+        kept.start();
+        // The processes of one machine.
+        let agents = inside(kept.home.id());
+        let agents = agents
+            .iter()
+            .filter(|(_, name)| name == "pyro-agent")
+            .count();
+        assert_eq!((agents, count(&kept, "sleep")), (1, 0));
+        kept.stop();
+        goes_on(&kept, link);
+    }
+}
+
+#[test]
+fn a_keeper_killed_at_any_moment_leaves_something_to_start() {
+    let kept = Kept::seeded(&[("a.txt", "seed\n")]);
+    let mut random = 4_u64;
+    let mut begun = 0;
+    for round in 0..16 {
+        kept.stop();
+        let lifecycle = kept.lock();
+        let starting = keeper::begin_with(&super::program(), &kept.home, &lifecycle);
+        let starting = starting.expect("begins");
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(std::time::Duration::from_micros((random >> 33) % 60_000));
+        // By its command line: it may not have its name yet.
+        let keepers = super::all_with(kept.home.id());
+        for pid in &keepers {
+            let _gone = kill_process(*pid, Signal::KILL);
+        }
+        begun += usize::from(starting.ready().is_err());
+        drop(lifecycle);
+        if kept.is_running() {
+            continue;
+        }
+        kept.start();
+        assert_eq!(kept.sh("cat a.txt"), "seed\n", "{round}");
+    }
+    assert!(
+        begun > 4,
+        "only {begun} keepers were killed before they were ready"
+    );
+    kept.stop();
+    kept.is_gone();
+}
+
+#[test]
+fn many_who_start_and_stop_at_once_leave_it_whole() {
+    let kept = Kept::seeded(&[("a.txt", "seed\n")]);
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            let kept = &kept;
+            scope.spawn(move || {
+                for round in 0..8 {
+                    if (number + round) % 2 == 0 {
+                        match kept.try_start() {
+                            Ok(_) | Err(KeeperError::AlreadyRuns(_)) => {}
+                            Err(error) => panic!("{error:?}"),
+                        }
+                    } else {
+                        kept.stop();
+                    }
+                    // Somebody may end it in this moment.
+                    if let Ok(stream) = keeper::connect(&kept.home)
+                        && let Ok(mut link) = Link::open(stream)
+                    {
+                        let _call = link.call(run("cat a.txt"));
+                        let _heard = link.wait(None, None);
+                    }
+                }
+            });
+        }
+    });
+    kept.stop();
+    kept.is_gone();
+    kept.start();
+    assert_eq!(kept.sh("cat a.txt"), "seed\n");
 }
 
 #[test]
@@ -197,4 +287,35 @@ fn control_groups_go_with_the_machine() {
     kept.is_gone();
     kept.home.clone().remove(kept.lock()).expect("removes");
     assert!(!group.exists());
+}
+
+/// What a process adds to the memory of the host, in KiB.
+fn memory(pid: Pid) -> u64 {
+    let path = format!("/proc/{}/smaps_rollup", pid.as_raw_nonzero());
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let figure = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    figure.and_then(|figure| figure.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn an_idle_workspace_takes_little_memory() {
+    let kept = Kept::new();
+    kept.start();
+    kept.sh("echo on; head -c 10000000 /dev/zero");
+    let agent = kept.agent();
+    let zygote = parent(agent).expect("has a parent");
+    let keeper = kept.keeper().expect("runs");
+    let init = named(&kept, "init");
+    let all = [keeper, zygote, agent, init].map(memory);
+    // The others are closed to anybody but root; the keeper is the largest.
+    let known = all.iter().filter(|figure| **figure > 0).count();
+    assert!(known == 4 || (known >= 1 && !is_root()), "{all:?}");
+    let sum: u64 = all.iter().sum();
+    report(&format!(
+        "idle: keeper, zygote, agent, init: {all:?}, {sum} KiB"
+    ));
+    // A build for debugging is ten times as large.
+    let bound = if cfg!(debug_assertions) { 40 } else { 10 };
+    assert!(sum <= bound << 10, "{all:?}");
 }
