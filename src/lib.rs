@@ -43,6 +43,7 @@ mod exit;
 pub mod explain;
 pub mod init;
 pub mod keeper;
+pub mod living;
 pub mod machine;
 pub mod patch;
 mod pipeline;
@@ -53,6 +54,7 @@ pub mod render;
 pub mod report;
 pub mod request;
 pub mod saved;
+pub mod sdk;
 pub mod workspace;
 
 pub use execute::{Event, Goldens, Ran, Stream};

@@ -1,9 +1,10 @@
 //! From a request to a receipt: the one way that every surface goes.
 
-use crate::execute::{Event, ExecuteError, Goldens, Ran, execute};
+use crate::execute::{Event, ExecuteError, Goldens, Ran, chain, execute};
+use crate::living::{LivingError, Workspaces};
 use crate::machine::{Cancel, Spare};
 use crate::plan::{GoldenUse, Plan, Problems, plan_with};
-use crate::preflight::{self, Facts, Surroundings};
+use crate::preflight::{self, ExistingFact, Facts, Surroundings};
 use crate::request::{
     Combination, ErrorCode, ParseErrors, Pointer, ReferenceError, Request, RequestBuilder,
     Selection, Values, fill_in, resolve,
@@ -83,6 +84,9 @@ pub enum Error {
     /// The process has no descriptors left.
     #[error("make a way to cancel the run")]
     Cancel(#[source] io::Error),
+    /// The workspace that lives cannot be used.
+    #[error(transparent)]
+    Living(LivingError),
     /// The run could not begin, or its receipt not be written.
     #[error("run the request")]
     Execute(#[source] ExecuteError),
@@ -205,6 +209,12 @@ pub(crate) fn look(request: &Request, options: &Options) -> Result<(Request, Fac
     };
     let mut facts = preflight::gather(&resolved, &around);
     facts.variables = variables;
+    if let Some(name) = &resolved.existing {
+        facts.existing = Some(match Workspaces::open(options.state_dir.as_deref()) {
+            Ok(mut workspaces) => workspaces.look(name),
+            Err(error) => ExistingFact::Unusable(chain(&error)),
+        });
+    }
     Ok((resolved, facts))
 }
 
@@ -237,6 +247,13 @@ impl Plan {
             .clone()
             .map_or_else(Cancel::new, Ok)
             .map_err(Error::Cancel)?;
+        if self.workspace.existing.is_some() {
+            drop(spare);
+            let mut workspaces = Workspaces::open(Some(state.path())).map_err(Error::Living)?;
+            return workspaces
+                .run(self, &cancel, &options.goldens, on_event)
+                .map_err(Error::Living);
+        }
         execute(self, &state, &cancel, spare, &options.goldens, on_event).map_err(Error::Execute)
     }
 }

@@ -1,5 +1,6 @@
 //! The command line, declared. What it means is decided elsewhere.
 
+use super::workspace::args::WorkspaceCommand;
 use crate::request::{Selection, Syntax};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -45,6 +46,9 @@ pub(super) enum Command {
     Check(Check),
     /// Run one program in a fresh workspace
     Run(Run),
+    /// Make workspaces that live, work in them, and remove them
+    #[command(subcommand)]
+    Workspace(WorkspaceCommand),
     /// Show, list and compare receipts
     #[command(subcommand)]
     Receipt(ReceiptCommand),
@@ -417,7 +421,7 @@ impl Format {
 }
 
 /// `NAME=VALUE`.
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE".to_owned()),

@@ -166,6 +166,7 @@ impl Loaded {
             | Error::GoldensInCi
             | Error::State(_)
             | Error::Cancel(_)
+            | Error::Living(_)
             | Error::Execute(_) => refused(&[self.refusal(error)], show, terminal),
         }
     }
@@ -199,6 +200,11 @@ impl Loaded {
                     chain(error)
                 ),
                 exit: Exit::Input,
+            },
+            Error::Living(error) => Refusal::Failure {
+                code: error.code(),
+                message: chain(error),
+                exit: Exit::Refused,
             },
             Error::State(_) | Error::Cancel(_) | Error::Execute(_) => Refusal::Failure {
                 code: "machine",

@@ -26,6 +26,7 @@ mod several;
 mod show;
 mod table;
 mod terminal;
+mod workspace;
 
 pub use reference::reference;
 
@@ -99,6 +100,7 @@ fn real_main() -> u8 {
         args::Command::Plan(args) => plan::plan(&args, &cli.global, &terminal).code(),
         args::Command::Check(args) => check::check(&args, &cli.global, &terminal).code(),
         args::Command::Run(args) => run::run(&args, spare, &cli.global, &terminal),
+        args::Command::Workspace(command) => workspace::workspace(&command, &cli.global, &terminal),
         args::Command::Receipt(command) => {
             receipt::receipt(&command, &cli.global, &terminal).code()
         }

@@ -2,7 +2,7 @@
 
 use super::calls::CallReader;
 use super::session::{Session, StepError};
-use super::{capture, expect};
+use super::{capture, expect, points};
 use crate::plan::{PlannedDiff, PlannedExport, PlannedStep};
 use crate::receipt::{ChangeReport, RefusalReport, StepReport, Text};
 use crate::request::CaptureSource;
@@ -33,7 +33,10 @@ impl Session<'_> {
         capture::take(step, CaptureSource::Text, &text, 0, report);
         self.goldens(step, "text", &diff.text, &text, 0, report);
         report.text = Some(Text::from(&text[..]));
-        report.changes = changes.iter().map(ChangeReport::from).collect();
+        report.changes = points::without_directories(&changes)
+            .into_iter()
+            .map(ChangeReport::from)
+            .collect();
         Ok(())
     }
 

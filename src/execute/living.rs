@@ -66,7 +66,11 @@ pub fn execute_in(
         receipt: &receipt,
         path: &path,
     });
-    Ok(Ran { receipt, path })
+    Ok(Ran {
+        receipt,
+        path,
+        sequence: None,
+    })
 }
 
 fn write(receipt: &Receipt, path: &Path) -> Result<(), ExecuteError> {

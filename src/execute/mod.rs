@@ -100,6 +100,8 @@ pub struct Ran {
     pub receipt: Receipt,
     /// Where the receipt was written.
     pub path: PathBuf,
+    /// Its place in the history of a workspace that lives.
+    pub sequence: Option<u64>,
 }
 
 /// Executes a plan in the sandbox that `spare` becomes. Everything that happens is told to `on_event` as it happens, and is in the receipt afterwards.
@@ -174,7 +176,11 @@ pub fn execute(
         receipt: &receipt,
         path: &path,
     });
-    Ok(Ran { receipt, path })
+    Ok(Ran {
+        receipt,
+        path,
+        sequence: None,
+    })
 }
 
 /// Keeps the work tree where the plan says so. Only once nothing runs in it any more.
@@ -451,6 +457,17 @@ impl Progress<'_> {
             changes: self.changes,
             kept: None,
         }
+    }
+}
+
+/// Fills the tree of a workspace that lives on; how much there is in it.
+///
+/// # Errors
+/// Why it could not be filled, in words.
+pub(crate) fn fill_living(plan: &Plan, folder: &Path, ids: Ids) -> Result<(), String> {
+    match fill(plan, folder, ids, KeepContents::Yes) {
+        Ok(_) => Ok(()),
+        Err(lost) => Err(chain(&lost)),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::session::{Session, StepError};
 use crate::exclude::Exclude;
 use crate::plan::{PlannedAction, PlannedStep};
-use crate::receipt::{ExpectFailure, StepReport};
+use crate::receipt::{CountsReport, ExpectFailure, StepReport};
 use crate::request::{ChangedExpect, Point, SnapshotName};
 use pyro_protocol::Bytes;
 use pyro_protocol::message::{
@@ -52,6 +52,7 @@ impl Session<'_> {
         report: &mut StepReport,
     ) -> Result<(), StepError> {
         let records = self.mark(name.as_str(), true)?;
+        report.counts = Some(counts(&records));
         if let Some(programs) = records.programs {
             let them = if programs == 1 {
                 "process that was"
@@ -86,6 +87,7 @@ impl Session<'_> {
             (Reply::Records(records), _) => records,
             (reply, _) => return Err(StepError::surprise(&reply)),
         };
+        report.counts = Some(counts(&records));
         report.notes.push(match records.entries {
             0 => "nothing was different".to_owned(),
             1 => "1 path was put back".to_owned(),
@@ -199,6 +201,13 @@ impl Session<'_> {
     }
 }
 
+fn counts(records: &Records) -> CountsReport {
+    CountsReport {
+        entries: records.entries,
+        bytes: records.bytes,
+    }
+}
+
 /// The guest knows marks; people know snapshots.
 fn not_made(error: StepError, point: &Point) -> StepError {
     match &error {
@@ -216,7 +225,7 @@ fn is_directory(change: &Change) -> bool {
 }
 
 /// A directory that came or went with something in it is told by that.
-fn without_directories(changes: &[Change]) -> Vec<&Change> {
+pub(super) fn without_directories(changes: &[Change]) -> Vec<&Change> {
     let has_more = |index: usize, change: &Change| {
         // Sorted by path: what is in it comes later, maybe with names such as `a-b` before `a/b`.
         let below = [&change.path[..], b"/"].concat();

@@ -20,6 +20,7 @@ pub(super) fn begin(step: &PlannedStep) -> StepReport {
         stderr: None,
         files: Vec::new(),
         text: None,
+        counts: None,
         entries: Vec::new(),
         changes: Vec::new(),
         host_files: Vec::new(),

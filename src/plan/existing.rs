@@ -54,14 +54,16 @@ pub(super) fn plan(
         }
     };
     if !living.started {
-        problems.push(
-            Problem::new(
-                ProblemCode::WorkspaceStopped,
-                place,
-                format!("the workspace `{shown}` is stopped"),
-            )
-            .help(format!("start it: `pyro workspace start {}`", living.id)),
-        );
+        let mut problem = Problem::new(
+            ProblemCode::WorkspaceStopped,
+            place,
+            format!("the workspace `{shown}` is stopped"),
+        )
+        .help(format!("start it: `pyro workspace start {}`", living.id));
+        for mended in &living.mended {
+            problem = problem.note(text::escape(mended));
+        }
+        problems.push(problem);
     }
     planned(living)
 }
@@ -98,6 +100,7 @@ fn planned(living: &LivingFact) -> PlannedWorkspace {
             id: living.id.clone(),
             name: living.name.clone(),
         }),
+        notes: living.mended.clone(),
         ..nothing()
     }
 }
@@ -123,6 +126,7 @@ fn nothing() -> PlannedWorkspace {
         limits_shown: Vec::new(),
         keep: None,
         hostname: String::new(),
+        disk_free: None,
         existing: None,
         name: None,
         labels: BTreeMap::new(),

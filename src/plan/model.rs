@@ -21,6 +21,8 @@ pub struct Plan {
     pub description: Option<String>,
     /// How the request is called in messages: its file as given, or `request`.
     pub source: String,
+    /// The request in its canonical form, with variables filled in.
+    pub request: String,
     /// Of the canonical request and every host file it takes text from.
     pub request_digest: Digest,
     /// Of the plan itself.
@@ -76,6 +78,8 @@ pub struct PlannedWorkspace {
     pub keep: Option<PlannedKeep>,
     /// Of the sandbox.
     pub hostname: String,
+    /// Bytes that were free where workspaces live.
+    pub disk_free: Option<u64>,
     /// It lives already, and nothing is made.
     pub existing: Option<ExistingWorkspace>,
     /// What it is called, of one that is made.

@@ -99,6 +99,7 @@ pub(super) fn plan(
         processors,
         limits_shown,
         hostname: hostname(workspace.name.as_deref()),
+        disk_free: facts.host.disk_free,
         existing: None,
         name: workspace.name.clone(),
         labels: workspace.labels.clone(),

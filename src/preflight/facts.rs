@@ -52,7 +52,7 @@ pub enum ExistingFact {
     /// It cannot be used; why, in words.
     Unusable(String),
     /// This one.
-    Found(LivingFact),
+    Found(Box<LivingFact>),
 }
 
 /// A workspace that lives. What is in it is not looked at: it may be another thing the next moment.
@@ -64,6 +64,9 @@ pub struct LivingFact {
     pub name: Option<String>,
     /// Whether programs can be run in it.
     pub started: bool,
+    /// What was put right when it was looked at, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mended: Vec<String>,
     /// The snapshots that there are, besides the baseline.
     pub snapshots: Vec<String>,
     /// How it was made.

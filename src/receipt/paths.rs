@@ -91,6 +91,16 @@ impl From<&Version> for PathVersion {
     }
 }
 
+/// How much of a tree was handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CountsReport {
+    /// Files, directories and links.
+    pub entries: u64,
+    /// Of the contents of files.
+    pub bytes: u64,
+}
+
 /// A path that was listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -1,6 +1,6 @@
 //! What one step did.
 
-use super::{ChangeReport, EntryReport, FileReport, RefusalReport, Text};
+use super::{ChangeReport, CountsReport, EntryReport, FileReport, RefusalReport, Text};
 use crate::workspace::HostFile;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -55,6 +55,9 @@ pub struct StepReport {
     /// Of `diff`: the patch text. Of `list`: the paths, one a line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<Text>,
+    /// Of `snapshot` and `reset`: how much was kept, or put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<CountsReport>,
     /// Of `list`: the same paths with what they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<EntryReport>,

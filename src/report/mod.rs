@@ -1,4 +1,5 @@
-//! What happened, in the forms that other programs read: JUnit's XML, and a line of JSON for each event.
+//! What happened and what there is, in the forms that other programs read: JUnit's XML, a line of JSON for each event,
+//! and workspaces as data.
 
 mod events;
 mod junit;

@@ -41,6 +41,16 @@ impl Request {
     }
 }
 
+impl Request {
+    /// A request whose steps run in a workspace that lives, by its name or id.
+    pub fn in_workspace(name_or_id: impl Into<String>) -> RequestBuilder {
+        let mut tree = Node::table();
+        tree.set(&["pyro"], Node::built(Value::Integer(1)));
+        tree.set(&["workspace"], Node::text(name_or_id));
+        RequestBuilder { tree }
+    }
+}
+
 impl RequestBuilder {
     /// What the request is called.
     pub fn name(self, name: impl Into<String>) -> Self {
@@ -110,6 +120,14 @@ impl RequestBuilder {
     pub fn processes(self, processes: u32) -> Self {
         let processes = Node::built(Value::Integer(i64::from(processes)));
         self.set(&["workspace", "processes"], processes)
+    }
+    /// What the workspace is called.
+    pub fn workspace_name(self, name: impl Into<String>) -> Self {
+        self.set(&["workspace", "name"], Node::text(name))
+    }
+    /// What else is to be known of it.
+    pub fn label(self, key: &str, value: impl Into<String>) -> Self {
+        self.set(&["workspace", "labels", key], Node::text(value))
     }
     /// When `/workspace` is kept after the run: `never`, `on-failure` or `always`.
     pub fn keep(self, when: impl Into<String>) -> Self {

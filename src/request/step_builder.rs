@@ -48,6 +48,16 @@ impl Step {
         table.set(&[&path.into(), "base64"], Node::text(base64));
         Self::verb("write", table)
     }
+    /// Writes a file, as text where it is text.
+    pub fn write_content(path: impl Into<String>, bytes: impl AsRef<[u8]>) -> StepBuilder {
+        let mut table = Node::table();
+        table.set(&[&path.into()], content(bytes.as_ref(), true));
+        Self::verb("write", table)
+    }
+    /// Applies a patch that may hold other bytes than text.
+    pub fn patch_content(bytes: impl AsRef<[u8]>) -> StepBuilder {
+        Self::verb("patch", content(bytes.as_ref(), false))
+    }
     /// Applies a unified diff.
     pub fn patch(text: impl Into<String>) -> StepBuilder {
         Self::verb("patch", Node::text(text))
@@ -131,6 +141,14 @@ impl StepBuilder {
     /// `exec`: standard input.
     pub fn stdin(self, text: impl Into<String>) -> Self {
         self.set(&["stdin"], Node::text(text))
+    }
+    /// `exec`: standard input that may hold other bytes than text.
+    pub fn stdin_content(self, bytes: impl AsRef<[u8]>) -> Self {
+        self.set(&["stdin"], content(bytes.as_ref(), false))
+    }
+    /// `write`: the permission bits of a file, such as `0755`.
+    pub fn mode(self, path: &str, mode: impl Into<String>) -> Self {
+        self.set(&["write", path, "mode"], Node::text(mode))
     }
     /// `exec`: how long it may take, such as `60s`.
     pub fn timeout(self, duration: impl Into<String>) -> Self {
@@ -276,4 +294,22 @@ impl StepBuilder {
         push(&mut self.tree, path, Node::text(text));
         self
     }
+}
+
+/// Text where it can stand in a document as it is, else base64; in a table where more keys may come beside it.
+fn content(bytes: &[u8], table: bool) -> Node {
+    let shown = |c: char| !c.is_control() || matches!(c, '\n' | '\t' | '\r');
+    let text = std::str::from_utf8(bytes)
+        .ok()
+        .filter(|text| text.chars().all(shown));
+    let mut out = Node::table();
+    match text {
+        Some(text) if !table => return Node::text(text),
+        Some(text) => out.set(&["text"], Node::text(text)),
+        None => {
+            let base64 = base64::engine::general_purpose::STANDARD.encode(bytes);
+            out.set(&["base64"], Node::text(base64));
+        }
+    }
+    out
 }

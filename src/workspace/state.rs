@@ -223,6 +223,13 @@ impl StateDir {
         Ok(swept)
     }
 
+    /// Whether a run of this id, which was made before, goes on: nobody else can have its lock.
+    pub fn is_alive(&self, run: &str) -> bool {
+        let path = self.path.join("runs").join(run);
+        open_folder(&path)
+            .is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockShared).is_err())
+    }
+
     /// Makes the folder of a receipt.
     ///
     /// # Errors

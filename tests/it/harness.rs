@@ -142,6 +142,18 @@ impl World {
     }
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        // Whatever lives on would outlive the test.
+        let homes = fs::read_dir(self.state().join("workspaces"));
+        for home in homes.into_iter().flatten().flatten() {
+            let id = home.file_name();
+            let args = [OsStr::new("workspace"), OsStr::new("delete"), &id];
+            let _ended = self.command(args).status();
+        }
+    }
+}
+
 /// What a command did.
 #[derive(Debug, Clone)]
 pub(crate) struct Ran {

@@ -24,6 +24,7 @@ mod keeper;
 mod kept;
 mod layers;
 mod limits;
+mod living;
 mod matrix;
 mod parse;
 mod patch_cases;

@@ -1,0 +1,477 @@
+//! The commands of `pyro workspace`, declared. What they mean is decided elsewhere.
+
+use crate::cli::args::{Format, pair};
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum WorkspaceCommand {
+    /// Make a workspace and start it
+    Create(Create),
+    /// List the workspaces, the one used last first
+    List(List),
+    /// Show a workspace
+    Status(One),
+    /// Change what a workspace is called, its labels, or how long it lives
+    Update(Update),
+    /// Run a program in a workspace
+    Exec(Exec),
+    /// Show the commands that ran in a workspace since the last reset, and their output
+    Logs(One),
+    /// Show everything that was done to a workspace
+    History(History),
+    /// List, read, write and delete files of a workspace
+    #[command(subcommand)]
+    File(FileCommand),
+    /// Apply a patch to a workspace: all of it or nothing
+    #[command(subcommand)]
+    Patch(PatchCommand),
+    /// Show what changed in a workspace since it was made, or since a snapshot
+    Diff(Diff),
+    /// Copy a file or directory of a workspace to the host
+    Export(Export),
+    /// Keep what a workspace is now, for `reset` and `diff`
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+    /// Put a workspace back to what it was when it was made, or at a snapshot
+    Reset(Reset),
+    /// End everything that runs in a workspace; its files stay
+    Stop(One),
+    /// Start a stopped workspace
+    Start(One),
+    /// Look at the files of a stopped workspace
+    #[command(subcommand)]
+    Disk(DiskCommand),
+    /// Remove a workspace and all its files
+    Delete(One),
+}
+
+/// A workspace, and nothing else.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct One {
+    /// Its name or id
+    #[arg(value_name = "WORKSPACE")]
+    pub(super) workspace: String,
+    /// Print it as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Create {
+    /// Where programs come from: `host`, or `dir:PATH` for an unpacked root file system
+    #[arg(value_name = "ENVIRONMENT")]
+    pub(super) environment: String,
+    /// Fill it with a copy of this directory or tar
+    #[arg(long, value_name = "PATH", visible_alias = "seed")]
+    pub(super) seed_path: Option<String>,
+    /// Leave out what this gitignore pattern names
+    #[arg(long, value_name = "PATTERN", requires = "seed_path")]
+    pub(super) exclude: Vec<String>,
+    /// Leave out what the seed's .gitignore files name
+    #[arg(long, requires = "seed_path")]
+    pub(super) respect_gitignore: bool,
+    /// What it is called
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// What else is to be known of it
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub(super) label: Vec<(String, String)>,
+    /// Show a host path read-only at the same place inside
+    #[arg(long, value_name = "PATH")]
+    pub(super) expose: Vec<String>,
+    /// Processors that all its programs together may keep busy, such as `2` or `1.5`
+    #[arg(long, value_name = "N")]
+    pub(super) cpus: Option<String>,
+    /// The same, as a whole number
+    #[arg(long, value_name = "N", conflicts_with = "cpus", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) vcpu_count: Option<u32>,
+    /// Memory of all its programs together, such as `512MiB`
+    #[arg(long, value_name = "SIZE")]
+    pub(super) memory: Option<String>,
+    /// The same, in MiB
+    #[arg(long, value_name = "N", conflicts_with = "memory", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) mem_mib: Option<u32>,
+    /// What it may add to the disk, such as `10GiB`
+    #[arg(long, value_name = "SIZE")]
+    pub(super) disk: Option<String>,
+    /// Stop it when nobody has used it for so long, such as `8h`
+    #[arg(long, value_name = "TIME")]
+    pub(super) ttl: Option<String>,
+    /// The same, in seconds
+    #[arg(long, value_name = "N", conflicts_with = "ttl", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) ttl_seconds: Option<u32>,
+    /// What of the network it has: `off` is all there is today
+    #[arg(long, value_name = "POLICY", default_value = "off", value_parser = ["off"])]
+    pub(super) network_policy: String,
+    /// Taken and ignored: pyro never runs programs on the bare host
+    #[arg(long, hide = true)]
+    pub(super) allow_host_compat: bool,
+    /// Print the request that this command stands for, and do nothing
+    #[arg(long, value_name = "FORMAT")]
+    pub(super) emit: Option<Format>,
+    /// Print the workspace as JSON
+    #[arg(long, conflicts_with = "id_only")]
+    pub(super) json: bool,
+    /// Print the id and nothing else
+    #[arg(long)]
+    pub(super) id_only: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct List {
+    /// Only those with this label; may be given again for more
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub(super) label: Vec<(String, String)>,
+    /// Print the list as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Update {
+    /// Its name or id
+    #[arg(value_name = "WORKSPACE")]
+    pub(super) workspace: String,
+    /// What it is called from now on
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// It has no name any more
+    #[arg(long, conflicts_with = "name")]
+    pub(super) clear_name: bool,
+    /// Set a label
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub(super) label: Vec<(String, String)>,
+    /// Remove a label
+    #[arg(long, value_name = "KEY")]
+    pub(super) clear_label: Vec<String>,
+    /// Stop it when nobody has used it for so long, such as `8h`; at most `30d`
+    #[arg(long, value_name = "TIME")]
+    pub(super) ttl: Option<String>,
+    /// The same, in seconds
+    #[arg(long, value_name = "N", conflicts_with = "ttl")]
+    pub(super) ttl_seconds: Option<u32>,
+    /// Print the workspace as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// How a command that is a request is answered.
+#[derive(Debug, Args)]
+pub(super) struct Answer {
+    /// Print the request that this command stands for, and do nothing
+    #[arg(long, value_name = "FORMAT")]
+    pub(super) emit: Option<Format>,
+    /// Print what came of it as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Exec {
+    /// Its name or id
+    #[arg(value_name = "WORKSPACE")]
+    pub(super) workspace: String,
+    /// The program and its arguments
+    #[arg(value_name = "CMD", last = true, required = true)]
+    pub(super) command: Vec<String>,
+    /// Set an environment variable of the program
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub(super) env: Vec<(String, String)>,
+    /// Working directory inside, relative to /workspace
+    #[arg(long, value_name = "DIR")]
+    pub(super) cwd: Option<String>,
+    /// Give the program this file as its standard input, `-` for pyro's own
+    #[arg(long, value_name = "FILE")]
+    pub(super) stdin: Option<PathBuf>,
+    /// End the program, and all it started, after this long
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "30s",
+        conflicts_with = "timeout_seconds"
+    )]
+    pub(super) timeout: String,
+    /// The same, in seconds
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) timeout_seconds: Option<u32>,
+    #[command(flatten)]
+    pub(super) answer: Answer,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct History {
+    /// Its name or id
+    #[arg(value_name = "WORKSPACE")]
+    pub(super) workspace: String,
+    /// Print it as one request document, which does the same in a fresh workspace
+    #[arg(long, conflicts_with = "json")]
+    pub(super) request: bool,
+    /// Show the newest so many
+    #[arg(long, value_name = "N", conflicts_with = "request")]
+    pub(super) limit: Option<u32>,
+    /// Print the history as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum FileCommand {
+    /// List a directory
+    List(FileList),
+    /// Print a file, or a part of it
+    Read(FileRead),
+    /// Write a file
+    Write(FileWrite),
+    /// Delete files and directories: all of them or none
+    Delete(FileDelete),
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct FileList {
+    /// Its name or id
+    #[arg(value_name = "WORKSPACE")]
+    pub(super) workspace: String,
+    /// A directory or file
+    #[arg(value_name = "PATH", default_value = "/workspace")]
+    pub(super) path: String,
+    /// Descend into directories
+    #[arg(long)]
+    pub(super) recursive: bool,
+    #[command(flatten)]
+    pub(super) answer: Answer,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct FileRead {
+    /// Its name or id
+    #[arg(value_name = "WORKSPACE")]
+    pub(super) workspace: String,
+    /// The file
+    #[arg(value_name = "PATH")]
+    pub(super) path: String,
+    /// The first byte that is read, from 0
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub(super) offset: u32,
+    /// How much is read at most
+    #[arg(long, value_name = "N", default_value = "65536", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) max_bytes: u32,
+    /// Print the bytes as they are, and nothing else
+    #[arg(long, conflicts_with_all = ["json", "emit"])]
+    pub(super) content_only: bool,
+    #[command(flatten)]
+    pub(super) answer: Answer,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct FileWrite {
+    /// Its name or id
+    #[arg(value_name = "WORKSPACE")]
+    pub(super) workspace: String,
+    /// The file
+    #[arg(value_name = "PATH")]
+    pub(super) path: String,
+    /// What it shall hold
+    #[arg(
+        long,
+        value_name = "TEXT",
+        allow_hyphen_values = true,
+        required_unless_present = "text_file",
+        conflicts_with = "text_file"
+    )]
+    pub(super) text: Option<String>,
+    /// A host file that has what it shall hold, `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    pub(super) text_file: Option<PathBuf>,
+    /// Permission bits, such as `0755`; without, those of the file that is replaced, else `0644`
+    #[arg(long)]
+    pub(super) mode: Option<String>,
+    #[command(flatten)]
+    pub(super) answer: Answer,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct FileDelete {
+    /// Its name or id
+    #[arg(value_name = "WORKSPACE")]
+    pub(super) workspace: String,
+    /// What goes; a directory with all that is in it
+    #[arg(value_name = "PATH", required = true)]
+    pub(super) paths: Vec<String>,
+    /// A path that is not there is no mistake
+    #[arg(long)]
+    pub(super) ignore_missing: bool,
+    #[command(flatten)]
+    pub(super) answer: Answer,
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum PatchCommand {
+    /// Apply a unified diff, a git patch or a `*** Begin Patch` text
+    Apply(PatchApply),
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct PatchApply {
+    /// Its name or id
+    #[arg(value_name = "WORKSPACE")]
+    pub(super) workspace: String,
+    /// The patch itself
+    #[arg(
+        long,
+        value_name = "TEXT",
+        allow_hyphen_values = true,
+        required_unless_present = "patch_file",
+        conflicts_with = "patch_file"
+    )]
+    pub(super) patch: Option<String>,
+    /// A host file that has it, `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    pub(super) patch_file: Option<PathBuf>,
+    /// Refuse hunks that do not stand at the line they say
+    #[arg(long)]
+    pub(super) exact: bool,
+    #[command(flatten)]
+    pub(super) answer: Answer,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Diff {
+    /// Its name or id
+    #[arg(value_name = "WORKSPACE")]
+    pub(super) workspace: String,
+    /// Compare with this snapshot
+    #[arg(long, value_name = "NAME", default_value = "baseline")]
+    pub(super) against: String,
+    /// Leave out what this gitignore pattern names
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) exclude: Vec<String>,
+    /// Print the patch and nothing else
+    #[arg(long, conflicts_with_all = ["json", "emit"])]
+    pub(super) patch: bool,
+    #[command(flatten)]
+    pub(super) answer: Answer,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Export {
+    /// Its name or id
+    #[arg(value_name = "WORKSPACE")]
+    pub(super) workspace: String,
+    /// A file or directory of the workspace
+    #[arg(value_name = "PATH")]
+    pub(super) path: String,
+    /// What it becomes on the host
+    #[arg(long, value_name = "HOST-PATH")]
+    pub(super) output: String,
+    /// Replace what is there
+    #[arg(long)]
+    pub(super) overwrite: bool,
+    #[command(flatten)]
+    pub(super) answer: Answer,
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum SnapshotCommand {
+    /// Keep what the workspace is now
+    Create(SnapshotOne),
+    /// List what was kept
+    List(One),
+    /// Forget what was kept
+    Delete(SnapshotDelete),
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct SnapshotOne {
+    /// Its name or id
+    #[arg(value_name = "WORKSPACE")]
+    pub(super) workspace: String,
+    /// What the snapshot is called
+    #[arg(value_name = "SNAPSHOT")]
+    pub(super) snapshot: String,
+    #[command(flatten)]
+    pub(super) answer: Answer,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct SnapshotDelete {
+    /// Its name or id
+    #[arg(value_name = "WORKSPACE")]
+    pub(super) workspace: String,
+    /// What the snapshot is called
+    #[arg(value_name = "SNAPSHOT")]
+    pub(super) snapshot: String,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Reset {
+    /// Its name or id
+    #[arg(value_name = "WORKSPACE")]
+    pub(super) workspace: String,
+    /// The snapshot to go back to
+    #[arg(long, value_name = "NAME", default_value = "baseline")]
+    pub(super) snapshot: String,
+    #[command(flatten)]
+    pub(super) answer: Answer,
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum DiskCommand {
+    /// List a directory
+    List(DiskList),
+    /// Print a file, or the beginning of it
+    Read(DiskRead),
+    /// Write all files into a tar on the host
+    Export(DiskExport),
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct DiskList {
+    /// Its name or id
+    #[arg(value_name = "WORKSPACE")]
+    pub(super) workspace: String,
+    /// A directory or file
+    #[arg(value_name = "PATH", default_value = "/workspace")]
+    pub(super) path: String,
+    /// Descend into directories
+    #[arg(long)]
+    pub(super) recursive: bool,
+    /// Print the list as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct DiskRead {
+    /// Its name or id
+    #[arg(value_name = "WORKSPACE")]
+    pub(super) workspace: String,
+    /// The file
+    #[arg(value_name = "PATH")]
+    pub(super) path: String,
+    /// How much is read at most
+    #[arg(long, value_name = "N", default_value = "65536", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) max_bytes: u32,
+    /// Print the bytes as they are, and nothing else
+    #[arg(long, conflicts_with = "json")]
+    pub(super) content_only: bool,
+    /// Print it as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct DiskExport {
+    /// Its name or id
+    #[arg(value_name = "WORKSPACE")]
+    pub(super) workspace: String,
+    /// The tar to write
+    #[arg(long, value_name = "FILE")]
+    pub(super) output: PathBuf,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}

@@ -1,0 +1,92 @@
+//! A workspace, for people and as data.
+
+use super::Here;
+use crate::cli::table::{cell, table};
+use crate::cli::terminal::Tone;
+use crate::report::workspace::WorkspacePayload;
+use crate::workspace::Timestamp;
+use crate::workspace::registry::{Record, State};
+
+/// Prints a workspace that something was done with.
+pub(super) fn workspace(done: &str, record: &Record, json: bool, here: Here<'_>) {
+    if json {
+        here.payload(&WorkspacePayload::from(record));
+        return;
+    }
+    if here.terminal.quiet {
+        return;
+    }
+    let now = Timestamp::now();
+    let name = record.name.as_deref().unwrap_or("no name");
+    let mut rows = vec![
+        ("workspace", format!("{} ({name}) {done}", record.id)),
+        ("state", state(record)),
+        ("environment", record.environment.clone()),
+    ];
+    if let Some(path) = &record.seed.path {
+        rows.push((
+            "seed",
+            format!("{} entries from {path}", record.seed.entry_count),
+        ));
+    }
+    if !record.labels.is_empty() {
+        rows.push(("labels", labels(record)));
+    }
+    rows.push(("used", ago(record.last_activity_at, now)));
+    rows.push(("expires", until(record.expires_at(), now)));
+    rows.push(("commands", record.command_count.to_string()));
+    if let Some(error) = &record.last_error {
+        rows.push(("last error", error.clone()));
+    }
+    let rows: Vec<_> = rows
+        .into_iter()
+        .map(|(name, text)| vec![cell(name).tone(Tone::Strong), cell(text)])
+        .collect();
+    here.terminal.print(&table(&rows, here.terminal));
+}
+
+pub(super) fn state(record: &Record) -> String {
+    record.state.as_str().to_owned()
+}
+
+/// How a state is coloured.
+pub(super) fn tone(state: State) -> Tone {
+    match state {
+        State::Started => Tone::Good,
+        State::Creating | State::Stopped | State::Deleting => Tone::Faint,
+    }
+}
+
+pub(super) fn labels(record: &Record) -> String {
+    let labels = record.labels.iter();
+    let labels: Vec<_> = labels
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    labels.join(" ")
+}
+
+/// `3m ago`
+pub(super) fn ago(then: Timestamp, now: Timestamp) -> String {
+    let millis = now.as_millis().saturating_sub(then.as_millis());
+    match millis {
+        0..5000 => "just now".to_owned(),
+        millis => format!("{} ago", span(millis)),
+    }
+}
+
+/// `in 7h`
+pub(super) fn until(then: Timestamp, now: Timestamp) -> String {
+    match then.as_millis().saturating_sub(now.as_millis()) {
+        0 => "now".to_owned(),
+        millis => format!("in {}", span(millis)),
+    }
+}
+
+fn span(millis: u64) -> String {
+    match millis / 1000 {
+        seconds @ 0..120 => format!("{seconds}s"),
+        seconds @ 120..7200 => format!("{}m", seconds / 60),
+        seconds @ 7200..172_800 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}

@@ -1,0 +1,176 @@
+//! A workspace is made: its folder, its files, its entry in the registry, its machine.
+//!
+//! ```text
+//!  folder, locked -> entry `creating` -> files, baseline -> keeper -> baseline of the system tree -> `started`
+//! ```
+//! Whatever fails or is killed before the end: nothing is left, now or after the next command.
+
+use super::ask::ask;
+use super::made::Made;
+use super::recipe::recipe;
+use super::{LivingError, Workspaces};
+use crate::execute::{chain, fill_living};
+use crate::keeper;
+use crate::plan::{Plan, PlannedEnvironment};
+use crate::request::{Duration, Environment, Request, canonical_json};
+use crate::workspace::registry::{
+    NewWorkspace, Record, Resources, SeedMode, SeedRecord, WorkspaceId,
+};
+use crate::workspace::{Home, Lifecycle};
+use pyro_protocol::message::{Op, TreeMark};
+
+/// How long a workspace lives after it was used, where nobody says.
+const DEFAULT_TTL: Duration = Duration::from_millis(8 * 3_600_000);
+const MIB: u64 = 1 << 20;
+/// With less free memory no further workspace is made.
+const LEAST_MEMORY: u64 = 64 * MIB;
+
+/// What shall be made.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The request that says it; it has no steps.
+    pub request: &'a Request,
+    /// Its plan.
+    pub plan: &'a Plan,
+}
+
+impl Workspaces {
+    /// Makes a workspace and starts it.
+    ///
+    /// # Errors
+    /// Where the host cannot hold it, the seed cannot be copied, or the machine not be made. Nothing is left of it.
+    pub fn create(&mut self, asked: Asked<'_>) -> Result<Record, LivingError> {
+        self.sweep()?;
+        admit(asked.plan)?;
+        let (home, lifecycle) = self.state.new_home()?;
+        let Some(id) = WorkspaceId::parse(home.id()) else {
+            unreachable!("homes are named by ids");
+        };
+        let made = self.make(&home, &lifecycle, &id, asked);
+        if made.is_err() {
+            // What cannot be removed now, the next command removes.
+            let gone = keeper::stop(&home, &lifecycle)
+                .map_err(LivingError::from)
+                .and_then(|_| Ok(home.remove(lifecycle)?));
+            if let Err(error) = gone {
+                log::warn!("{}", chain(&error));
+            }
+            self.registry.remove(&id)?;
+        }
+        made
+    }
+
+    fn make(
+        &mut self,
+        home: &Home,
+        lifecycle: &Lifecycle,
+        id: &WorkspaceId,
+        asked: Asked<'_>,
+    ) -> Result<Record, LivingError> {
+        let Asked { request, plan } = asked;
+        let ttl = request.workspace.ttl.unwrap_or(DEFAULT_TTL);
+        let now = Self::now();
+        self.registry.insert(&NewWorkspace {
+            id: id.clone(),
+            name: plan.workspace.name.clone(),
+            labels: plan.workspace.labels.clone(),
+            environment: plan.workspace.environment_shown.clone(),
+            seed: planned_seed(plan),
+            resources: resources(request, plan),
+            ttl_ms: ttl.as_millis(),
+            network_policy: "off".to_owned(),
+            execution_mode: "namespace".to_owned(),
+            secrets: Vec::new(),
+            created_at: now,
+            request: canonical_json(&with_absolute_paths(request, plan)),
+        })?;
+        home.write_recipe(&recipe(plan, ttl), lifecycle)?;
+        Made::of(plan).write(home)?;
+        let starting = keeper::begin(home, lifecycle)?;
+        // Meanwhile the machine is made.
+        fill_living(plan, &home.run(), starting.ids()).map_err(LivingError::Fill)?;
+        self.note_started(home, id, &starting.ready()?)?;
+        let op = Op::TreeMark(TreeMark {
+            name: "baseline".to_owned(),
+            contents: true,
+            system: true,
+        });
+        ask(home, op)?;
+        home.complete(lifecycle)?;
+        Ok(self.registry.record(id)?)
+    }
+}
+
+/// The request as it means the same wherever it is read.
+fn with_absolute_paths(request: &Request, plan: &Plan) -> Request {
+    let mut request = request.clone();
+    let workspace = &plan.workspace;
+    if let Some(seed) = workspace.seed.as_ref().and_then(|seed| seed.path.to_str()) {
+        request.workspace.seed = Some(seed.to_owned());
+    }
+    if let PlannedEnvironment::Dir(path) = &workspace.environment
+        && let Some(path) = path.to_str()
+    {
+        request.workspace.environment = Environment::Dir(path.to_owned());
+    }
+    request
+}
+
+fn planned_seed(plan: &Plan) -> SeedRecord {
+    let Some(seed) = &plan.workspace.seed else {
+        return SeedRecord::EMPTY;
+    };
+    SeedRecord {
+        mode: match seed.archive {
+            Some(_) => SeedMode::TarArchive,
+            None => SeedMode::Directory,
+        },
+        path: Some(seed.path.display().to_string()),
+        entry_count: seed.files + seed.others,
+        bytes_written: seed.bytes,
+    }
+}
+
+fn resources(request: &Request, plan: &Plan) -> Resources {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cpus = request
+        .workspace
+        .cpus
+        .map_or(cores as u64, |cpus| cpus.as_millis().div_ceil(1000).max(1));
+    Resources {
+        vcpu_count: u32::try_from(cpus).unwrap_or(u32::MAX),
+        mem_mib: u32::try_from(plan.workspace.limits.memory / MIB).unwrap_or(u32::MAX),
+    }
+}
+
+/// Says no where the host could not hold another workspace, before anything is made.
+fn admit(plan: &Plan) -> Result<(), LivingError> {
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = info.lines().find_map(|line| {
+        let kib = line
+            .strip_prefix("MemAvailable:")?
+            .split_whitespace()
+            .next()?;
+        Some(kib.parse::<u64>().ok()? << 10)
+    });
+    if let Some(available) = available.filter(|available| *available < LEAST_MEMORY) {
+        return Err(LivingError::NoRoom(format!(
+            "the host has {} MiB of memory left, and {} MiB are the least for another one; stop one first",
+            available / MIB,
+            LEAST_MEMORY / MIB
+        )));
+    }
+    let Some(seed) = &plan.workspace.seed else {
+        return Ok(());
+    };
+    // The tree, and its contents once more as the baseline.
+    let needed = seed.bytes.saturating_mul(2) + plan.workspace.limits.disk_reserve;
+    match plan.workspace.disk_free {
+        Some(free) if free < needed => Err(LivingError::NoRoom(format!(
+            "the disk has {} MiB left, and {} MiB are needed for this seed, its baseline and the reserve; delete one first",
+            free / MIB,
+            needed / MIB
+        ))),
+        Some(_) | None => Ok(()),
+    }
+}

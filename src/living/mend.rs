@@ -1,0 +1,178 @@
+//! Puts right what killed processes left, and says so.
+
+use super::{LivingError, Workspaces};
+use crate::keeper;
+use crate::workspace::registry::{ErrorNote, Rebuilt, Record, State, StateDetails, WorkspaceId};
+use crate::workspace::{EndReason, HomeError};
+use std::fmt;
+use std::fs;
+
+/// Something that was put right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mended {
+    /// The registry was damaged, and made anew.
+    Registry(Rebuilt),
+    /// Its creation was interrupted; it is gone.
+    HalfMade(WorkspaceId),
+    /// Its removal was interrupted; it is gone.
+    HalfRemoved(WorkspaceId),
+    /// It was stopped because nobody used it for its time.
+    Expired(WorkspaceId),
+    /// Its machine died; why, in words.
+    Lost(WorkspaceId, String),
+    /// Commands died in the middle of something; what came of it is not known.
+    Interrupted(WorkspaceId, Vec<u64>),
+}
+
+impl fmt::Display for Mended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry(rebuilt) => {
+                let count = rebuilt.workspaces.len();
+                match &rebuilt.moved_to {
+                    Some(path) => write!(
+                        f,
+                        "the registry of workspaces was damaged and is made anew from their folders ({count} found); \
+                         the damaged one is {}",
+                        path.display()
+                    ),
+                    None => write!(
+                        f,
+                        "the registry of workspaces was gone and is made anew from their folders ({count} found)"
+                    ),
+                }
+            }
+            Self::HalfMade(id) => write!(
+                f,
+                "making the workspace {id} had been interrupted; what there was of it is removed"
+            ),
+            Self::HalfRemoved(id) => write!(
+                f,
+                "removing the workspace {id} had been interrupted; it is done now"
+            ),
+            Self::Expired(id) => write!(
+                f,
+                "the workspace {id} was stopped because nobody used it for its time; its files are there"
+            ),
+            Self::Lost(id, why) => write!(
+                f,
+                "the workspace {id} lost its machine and is stopped ({why}); its files are there"
+            ),
+            Self::Interrupted(id, sequences) => {
+                let numbers: Vec<_> = sequences.iter().map(|n| format!("#{n}")).collect();
+                write!(
+                    f,
+                    "in the workspace {id}, what was under way was interrupted and its outcome is not known: {}",
+                    numbers.join(", ")
+                )
+            }
+        }
+    }
+}
+
+impl Workspaces {
+    /// A workspace as it is now; nothing where there is none any more.
+    pub(super) fn mend(&mut self, record: Record) -> Result<Option<Record>, LivingError> {
+        let id = record.id.clone();
+        let home = match self.home(&id) {
+            Ok(home) => home,
+            Err(LivingError::Home(HomeError::Missing { .. })) => {
+                return match record.state {
+                    // Nothing is left but the entry.
+                    State::Creating | State::Deleting => {
+                        self.registry.remove(&id)?;
+                        self.mended.push(match record.state {
+                            State::Deleting => Mended::HalfRemoved(id),
+                            State::Creating | State::Started | State::Stopped => {
+                                Mended::HalfMade(id)
+                            }
+                        });
+                        Ok(None)
+                    }
+                    // Somebody took its folder away. It stays listed, so that its owner sees that.
+                    State::Started | State::Stopped => Ok(Some(record)),
+                };
+            }
+            Err(error) => return Err(error),
+        };
+        match record.state {
+            State::Stopped => return Ok(Some(record)),
+            State::Started if keeper::is_running(&home)? => {
+                self.mend_history(&id)?;
+                return Ok(Some(record));
+            }
+            State::Started | State::Creating | State::Deleting => {}
+        }
+        // Whoever holds it is at work on it right now.
+        let Some(lifecycle) = home.try_lock()? else {
+            return Ok(Some(record));
+        };
+        // It may have become another thing before we had the lock.
+        let record = self.registry.record(&id)?;
+        match record.state {
+            State::Stopped => Ok(Some(record)),
+            State::Creating | State::Deleting => {
+                keeper::stop(&home, &lifecycle)?;
+                home.remove(lifecycle)?;
+                self.registry.remove(&id)?;
+                self.mended.push(match record.state {
+                    State::Deleting => Mended::HalfRemoved(id),
+                    State::Creating | State::Started | State::Stopped => Mended::HalfMade(id),
+                });
+                Ok(None)
+            }
+            State::Started if keeper::is_running(&home)? => Ok(Some(record)),
+            State::Started => {
+                let ended = home.ended()?;
+                let reason = ended.as_ref().map(|ended| ended.reason);
+                let rebooted = record.boot_id.is_some() && record.boot_id != boot_id();
+                let lost = match reason {
+                    Some(EndReason::Expired) => {
+                        self.mended.push(Mended::Expired(id.clone()));
+                        None
+                    }
+                    Some(EndReason::Stopped) => None,
+                    Some(EndReason::MachineDied) => Some(
+                        ended
+                            .and_then(|ended| ended.message)
+                            .unwrap_or_else(|| "it ended by itself".to_owned()),
+                    ),
+                    None if rebooted => None,
+                    None => Some("its keeper was killed".to_owned()),
+                };
+                let details = StateDetails {
+                    last_error: match &lost {
+                        Some(why) => ErrorNote::Set(why.clone()),
+                        None => ErrorNote::Keep,
+                    },
+                    ..StateDetails::default()
+                };
+                self.registry.set_state(&id, State::Stopped, &details)?;
+                let record = self.registry.record(&id)?;
+                if let Some(why) = lost {
+                    self.mended.push(Mended::Lost(id.clone(), why));
+                }
+                self.mend_history(&id)?;
+                Ok(Some(record))
+            }
+        }
+    }
+
+    /// Notes which entries of the history nobody will end any more.
+    pub(super) fn mend_history(&mut self, id: &WorkspaceId) -> Result<(), LivingError> {
+        let state = self.state.clone();
+        let gone = self
+            .registry
+            .interrupted(id, |run| state.is_alive(run), Self::now())?;
+        if !gone.is_empty() {
+            self.mended.push(Mended::Interrupted(id.clone(), gone));
+        }
+        Ok(())
+    }
+}
+
+/// Which boot of the host this is.
+pub(super) fn boot_id() -> Option<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned())
+}

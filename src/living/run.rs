@@ -1,0 +1,203 @@
+//! A plan is executed in a workspace that lives, and written into its history.
+
+use super::made::Made;
+use super::{LivingError, Workspaces};
+use crate::execute::{Event, Goldens, Living, Ran, execute_in};
+use crate::keeper;
+use crate::machine::Cancel;
+use crate::plan::{Plan, PlannedAction, PlannedStep};
+use crate::receipt::{Outcome, OutputReport, Receipt, StepOutcome, StepReport};
+use crate::workspace::registry::{
+    Command, Ended, Entry, MAX_OUTPUT, Output, SnapshotRecord, WorkspaceId,
+};
+use crate::workspace::{Home, Timestamp};
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+/// Entries of the history whose long outputs are kept.
+const KEEP_OUTPUTS: u64 = 20;
+
+impl Workspaces {
+    /// Executes a plan in the workspace that it names.
+    ///
+    /// # Errors
+    /// Where the workspace is gone or stopped, or the receipt cannot be written. A step that fails is no error.
+    pub fn run(
+        &mut self,
+        plan: &Plan,
+        cancel: &Cancel,
+        goldens: &Goldens,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Ran, LivingError> {
+        let existing = plan.workspace.existing.as_ref();
+        let id = existing.and_then(|existing| WorkspaceId::parse(&existing.id));
+        let Some(id) = id else {
+            unreachable!("the plan names a workspace that lives");
+        };
+        let record = self.find(id.as_str())?;
+        Self::started(&record)?;
+        let home = self.home(&id)?;
+        let link = keeper::connect(&home)?;
+        let run = self.state.new_run()?;
+        let entry = entry(plan, run.id());
+        let is_activity = entry.is_activity;
+        let sequence = self.registry.begin(&id, &entry)?;
+        let folder = self.folder(&home, sequence)?;
+        let living = Living {
+            link,
+            home: &home.run(),
+            isolation: Made::read(&home)?.isolation,
+        };
+        let ran = execute_in(plan, living, (&run, &folder), cancel, goldens, on_event);
+        let ran = ran.map_err(LivingError::Execute)?;
+        self.follow(&id, plan, &ran.receipt)?;
+        self.registry.end(&id, sequence, &ended(&ran))?;
+        if is_activity {
+            home.touch()?;
+        }
+        run.remove()?;
+        Ok(Ran {
+            sequence: Some(sequence),
+            ..ran
+        })
+    }
+
+    /// Where the receipt of an entry lies.
+    fn folder(&self, home: &Home, sequence: u64) -> Result<PathBuf, LivingError> {
+        let history = home.path().join("history");
+        let folder = history.join(sequence.to_string());
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder
+            .create(&folder)
+            .map_err(|source| LivingError::WriteMade {
+                path: folder.clone(),
+                source,
+            })?;
+        if let Some(old) = sequence.checked_sub(KEEP_OUTPUTS) {
+            thin(&history.join(old.to_string()));
+        }
+        Ok(folder)
+    }
+
+    /// The registry follows what steps did to snapshots and to the workspace as a whole.
+    fn follow(
+        &mut self,
+        id: &WorkspaceId,
+        plan: &Plan,
+        receipt: &Receipt,
+    ) -> Result<(), LivingError> {
+        for (step, report) in plan.steps.iter().zip(&receipt.steps) {
+            if report.outcome != StepOutcome::Passed || report.refusal.is_some() {
+                continue;
+            }
+            let (entries, bytes) = report
+                .counts
+                .as_ref()
+                .map_or((0, 0), |counts| (counts.entries, counts.bytes));
+            match &step.action {
+                PlannedAction::Snapshot(name) => {
+                    let name = name.as_str().to_owned();
+                    let snapshot = SnapshotRecord::named(name, Self::now(), entries, bytes);
+                    self.registry.add_snapshot(id, &snapshot)?;
+                }
+                PlannedAction::Reset(_) => {
+                    self.registry.reset(id, Self::now())?;
+                }
+                PlannedAction::Exec(_)
+                | PlannedAction::Write(_)
+                | PlannedAction::Patch(_)
+                | PlannedAction::Delete(_)
+                | PlannedAction::Read(_)
+                | PlannedAction::List(_)
+                | PlannedAction::Diff(_)
+                | PlannedAction::Export(_)
+                | PlannedAction::Refused(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Removes the long outputs of an old entry; its receipt stays.
+fn thin(folder: &Path) {
+    for output in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if output.file_name() != "receipt.json" {
+            let _gone = fs::remove_file(output.path());
+        }
+    }
+}
+
+fn entry(plan: &Plan, run: &str) -> Entry {
+    let (kind, command) = match plan.steps.as_slice() {
+        [only] => (only.action.verb().to_owned(), command(only)),
+        _ => ("apply".to_owned(), None),
+    };
+    let looks = |step: &PlannedStep| {
+        matches!(
+            step.action,
+            PlannedAction::Read(_)
+                | PlannedAction::List(_)
+                | PlannedAction::Diff(_)
+                | PlannedAction::Export(_)
+        )
+    };
+    Entry {
+        run: run.to_owned(),
+        kind,
+        request: plan.request.clone(),
+        command,
+        began_at: Timestamp::now(),
+        is_activity: !plan.steps.iter().all(looks),
+    }
+}
+
+fn command(step: &PlannedStep) -> Option<Command> {
+    let PlannedAction::Exec(exec) = &step.action else {
+        return None;
+    };
+    Some(Command {
+        text: exec.shown.clone(),
+        cwd: exec.cwd.lossy().into_owned(),
+    })
+}
+
+fn ended(ran: &Ran) -> Ended {
+    let Ran { receipt, path, .. } = ran;
+    let only = match receipt.steps.as_slice() {
+        [only] => Some(only),
+        _ => None,
+    };
+    let output = |of: fn(&StepReport) -> Option<&OutputReport>| {
+        only.and_then(of).map(output).unwrap_or_default()
+    };
+    Ended {
+        ended_at: Timestamp::now(),
+        outcome: outcome(receipt.outcome),
+        exit_code: only.and_then(|step| Some(step.exec.as_ref()?.exit_code)),
+        duration_ms: receipt.duration_ms,
+        stdout: output(|step| step.stdout.as_ref()),
+        stderr: output(|step| step.stderr.as_ref()),
+        receipt: Some(path.display().to_string()),
+    }
+}
+
+fn outcome(outcome: Outcome) -> String {
+    outcome.as_str().to_owned()
+}
+
+fn output(report: &OutputReport) -> Output {
+    let mut text = report.head.text.clone();
+    let mut truncated = report.truncated;
+    if text.len() > MAX_OUTPUT {
+        let end = text.floor_char_boundary(MAX_OUTPUT);
+        text.truncate(end);
+        truncated = true;
+    }
+    Output {
+        text,
+        truncated,
+        file: report.file.clone(),
+    }
+}

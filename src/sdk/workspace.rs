@@ -1,0 +1,272 @@
+//! One workspace, and what can be done with it.
+
+use super::{Error, Pyro, Status, Task};
+use crate::execute::Ran;
+use crate::machine::Cancel;
+use crate::receipt::{
+    ChangeReport, EntryReport, FileReport, Outcome, OutputReport, StepReport, Text,
+};
+use crate::request::{Request, Step, StepBuilder, literal};
+use crate::workspace::HostFile;
+use crate::workspace::registry::{Change, HistoryEntry, Page, SnapshotRecord};
+
+/// A workspace, by its name or id.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    pyro: Pyro,
+    name: String,
+}
+
+/// What came of a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Executed {
+    /// As the receipt has it.
+    pub report: StepReport,
+    /// Its place in the history.
+    pub sequence: Option<u64>,
+}
+
+impl Executed {
+    /// Its exit code: 124 where its time was over, 128 + n where a signal ended it, 126 or 127 where it did not start.
+    pub fn exit_code(&self) -> i32 {
+        self.report.exec.as_ref().map_or(-1, |exec| exec.exit_code)
+    }
+
+    /// What it wrote to standard output, as far as the receipt keeps it.
+    pub fn stdout(&self) -> Vec<u8> {
+        kept(self.report.stdout.as_ref())
+    }
+
+    /// What it wrote to standard error, as far as the receipt keeps it.
+    pub fn stderr(&self) -> Vec<u8> {
+        kept(self.report.stderr.as_ref())
+    }
+}
+
+fn kept(report: Option<&OutputReport>) -> Vec<u8> {
+    report.map_or_else(Vec::new, |report| {
+        let mut bytes = report.head.bytes();
+        bytes.extend(report.tail.iter().flat_map(Text::bytes));
+        bytes
+    })
+}
+
+impl Workspace {
+    pub(super) fn new(pyro: Pyro, name: String) -> Self {
+        Self { pyro, name }
+    }
+
+    /// The name or id that it was asked for by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs steps in it, one after the other; a step that fails is data in the receipt.
+    pub fn run(&self, steps: impl IntoIterator<Item = StepBuilder>) -> Task<Result<Ran, Error>> {
+        let request = Request::in_workspace(&self.name).steps(steps);
+        let mut options = self.pyro.options();
+        let cancel = Cancel::new();
+        options.cancel = cancel.as_ref().ok().cloned();
+        let guard = options.cancel.clone();
+        Task::begin(guard, move || {
+            cancel.map_err(crate::Error::Cancel)?;
+            let request = request.build().map_err(crate::Error::Parse)?;
+            let plan = request.plan(&options)?;
+            Ok(plan.apply(&options, &mut |_| {})?)
+        })
+    }
+
+    /// Runs one step, and takes of its report what is wanted.
+    fn step<T: Send + 'static>(
+        &self,
+        step: StepBuilder,
+        take: impl FnOnce(StepReport, Option<u64>) -> T + Send + 'static,
+    ) -> Task<Result<T, Error>> {
+        let this = self.clone();
+        let cancel = Cancel::new();
+        let guard = cancel.as_ref().ok().cloned();
+        Task::begin(guard.clone(), move || {
+            cancel.map_err(crate::Error::Cancel)?;
+            let mut options = this.pyro.options();
+            options.cancel = guard;
+            let request = Request::in_workspace(&this.name).step(step);
+            let request = request.build().map_err(crate::Error::Parse)?;
+            let Ran {
+                receipt, sequence, ..
+            } = request.plan(&options)?.apply(&options, &mut |_| {})?;
+            if receipt.outcome == Outcome::Cancelled {
+                return Err(Error::Cancelled);
+            }
+            let lost = receipt.lost;
+            let report = receipt.steps.into_iter().next();
+            match (lost, report) {
+                (Some(lost), _) => Err(Error::Lost(lost)),
+                (None, None) => Err(Error::Lost("the step was not run".to_owned())),
+                (None, Some(mut report)) => match report.refusal.take() {
+                    Some(refusal) => Err(Error::Refused(refusal)),
+                    None => Ok(take(report, sequence)),
+                },
+            }
+        })
+    }
+
+    /// Runs a program; it may take 30 seconds.
+    pub fn exec<T: Into<String>>(
+        &self,
+        argv: impl IntoIterator<Item = T>,
+    ) -> Task<Result<Executed, Error>> {
+        let argv: Vec<String> = argv.into_iter().map(|word| literal(&word.into())).collect();
+        self.exec_step(Step::exec(argv).timeout("30s"))
+    }
+
+    /// Runs the program of an `exec` step, with everything that such a step can say.
+    pub fn exec_step(&self, step: StepBuilder) -> Task<Result<Executed, Error>> {
+        self.step(step, |report, sequence| Executed { report, sequence })
+    }
+
+    /// Reads a file, at most `max_bytes` from `offset` on.
+    pub fn read_file(
+        &self,
+        path: &str,
+        offset: u32,
+        max_bytes: u32,
+    ) -> Task<Result<FileReport, Error>> {
+        let step = Step::read(path)
+            .offset(offset)
+            .max_bytes(format!("{max_bytes}B"));
+        self.step(step, |report, _| first(report.files))
+    }
+
+    /// Writes a file; parents are made.
+    pub fn write_file(
+        &self,
+        path: &str,
+        bytes: impl AsRef<[u8]>,
+    ) -> Task<Result<FileReport, Error>> {
+        self.step(Step::write_content(path, bytes), |report, _| {
+            first(report.files)
+        })
+    }
+
+    /// Lists a directory.
+    pub fn list_files(&self, path: &str, recursive: bool) -> Task<Result<Vec<EntryReport>, Error>> {
+        let step = Step::list(path);
+        let step = if recursive { step.recursive() } else { step };
+        self.step(step, |report, _| report.entries)
+    }
+
+    /// Deletes paths, all of them or none.
+    pub fn delete_files<T: Into<String>>(
+        &self,
+        paths: impl IntoIterator<Item = T>,
+    ) -> Task<Result<Vec<FileReport>, Error>> {
+        self.step(Step::delete(paths), |report, _| report.files)
+    }
+
+    /// Applies a patch, all of it or nothing.
+    pub fn apply_patch(&self, patch: impl AsRef<[u8]>) -> Task<Result<Vec<FileReport>, Error>> {
+        self.step(Step::patch_content(patch), |report, _| report.files)
+    }
+
+    /// What changed since it was made, or since a snapshot: the paths, and the patch.
+    pub fn diff(&self, against: &str) -> Task<Result<(Vec<ChangeReport>, Text), Error>> {
+        self.step(Step::diff_against(against), |report, _| {
+            (report.changes, report.text.unwrap_or_default())
+        })
+    }
+
+    /// Copies a file or directory to the host, where nothing may be yet.
+    pub fn export(&self, path: &str, to: &str) -> Task<Result<Vec<HostFile>, Error>> {
+        self.step(Step::export(path, literal(to)), |report, _| {
+            report.host_files
+        })
+    }
+
+    /// Keeps what it is now.
+    pub fn create_snapshot(&self, name: &str) -> Task<Result<(), Error>> {
+        self.step(Step::snapshot(name), |_, _| ())
+    }
+
+    /// Puts it back to `baseline`, or to a snapshot.
+    pub fn reset(&self, to: &str) -> Task<Result<(), Error>> {
+        self.step(Step::reset(to), |_, _| ())
+    }
+
+    /// What was kept, the baseline first.
+    pub fn list_snapshots(&self) -> Task<Result<Vec<SnapshotRecord>, Error>> {
+        let name = self.name.clone();
+        self.pyro.ask(move |workspaces| {
+            let record = workspaces.find(&name)?;
+            Ok(workspaces.registry().snapshots(&record.id)?)
+        })
+    }
+
+    /// Forgets what was kept.
+    pub fn delete_snapshot(&self, snapshot: &str) -> Task<Result<(), Error>> {
+        let (name, snapshot) = (self.name.clone(), snapshot.to_owned());
+        self.pyro
+            .ask(move |workspaces| workspaces.forget_snapshot(&name, &snapshot).map(|_| ()))
+    }
+
+    /// What is known of it.
+    pub fn status(&self) -> Task<Result<Status, Error>> {
+        let name = self.name.clone();
+        self.pyro.ask(move |workspaces| workspaces.find(&name))
+    }
+
+    /// Changes name, labels and time to live.
+    pub fn update(&self, change: Change) -> Task<Result<Status, Error>> {
+        let name = self.name.clone();
+        self.pyro
+            .ask(move |workspaces| workspaces.update(&name, &change))
+    }
+
+    /// The commands since the last reset.
+    pub fn logs(&self) -> Task<Result<Vec<HistoryEntry>, Error>> {
+        let name = self.name.clone();
+        self.pyro.ask(move |workspaces| {
+            let record = workspaces.find(&name)?;
+            Ok(workspaces.registry().logs(&record.id, Page::All)?)
+        })
+    }
+
+    /// Everything that was done to it.
+    pub fn history(&self) -> Task<Result<Vec<HistoryEntry>, Error>> {
+        let name = self.name.clone();
+        self.pyro.ask(move |workspaces| {
+            let record = workspaces.find(&name)?;
+            Ok(workspaces.registry().history(&record.id, Page::All)?)
+        })
+    }
+
+    /// The request that does everything again in a fresh workspace.
+    pub fn as_request(&self) -> Task<Result<Request, Error>> {
+        let name = self.name.clone();
+        self.pyro
+            .ask(move |workspaces| workspaces.as_request(&name))
+    }
+
+    /// Ends everything that runs in it; its files stay.
+    pub fn stop(&self) -> Task<Result<Status, Error>> {
+        let name = self.name.clone();
+        self.pyro.ask(move |workspaces| workspaces.stop(&name))
+    }
+
+    /// Starts it again.
+    pub fn start(&self) -> Task<Result<Status, Error>> {
+        let name = self.name.clone();
+        self.pyro.ask(move |workspaces| workspaces.start(&name))
+    }
+
+    /// Removes it with all its files.
+    pub fn delete(&self) -> Task<Result<(), Error>> {
+        let name = self.name.clone();
+        self.pyro
+            .ask(move |workspaces| workspaces.delete(&name).map(|_| ()))
+    }
+}
+
+/// Steps about one file report one.
+fn first(files: Vec<FileReport>) -> FileReport {
+    files.into_iter().next().unwrap_or_default()
+}
