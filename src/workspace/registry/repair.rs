@@ -5,7 +5,7 @@ use super::about::{self, Beside};
 use super::error::{Fault, RegistryError, is_damage, told};
 use super::open::{FileId, Found, connect, file_id, open};
 use super::record::WorkspaceId;
-use super::schema::{STEPS, known};
+use super::schema::STEPS;
 use super::{row, snapshots};
 use crate::workspace::{StateDir, Timestamp};
 use rusqlite::config::DbConfig;
@@ -101,7 +101,7 @@ fn make_locked(state: &StateDir, path: &Path) -> Result<Option<Rebuilt>, Registr
         // Somebody else was quicker, or what is there is seen to by whoever called.
         Found::Ready(..) | Found::Damaged(..) => return Ok(None),
         Found::Old(mut db, version @ 1..) => {
-            migrate(&mut db, version, &[]).map_err(|fault| tell(fault, path))?;
+            migrate(&mut db, STEPS, version, &[]).map_err(|fault| tell(fault, path))?;
             return Ok(None);
         }
         Found::Old(db, 0) => {
@@ -143,21 +143,28 @@ fn fill(path: &Path, found: &[Beside]) -> Result<(), RegistryError> {
         .open(path)
         .map_err(failed("make", path))?;
     let mut db = connect(path).map_err(sql(path))?;
-    // Stays with the file. Where the file system has no shared memory, SQLite leaves it at a journal, which is slower
-    // and as safe.
+    // Both stay with the file. What a workspace took is given back when it goes.
+    db.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")
+        .map_err(sql(path))?;
+    // Where the file system has no shared memory, SQLite leaves it at a journal, which is slower and as safe.
     db.query_one("PRAGMA journal_mode = WAL", (), |_| Ok(()))
         .map_err(sql(path))?;
-    migrate(&mut db, 0, found).map_err(|fault| tell(fault, path))?;
+    migrate(&mut db, STEPS, 0, found).map_err(|fault| tell(fault, path))?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
         .map_err(sql(path))?;
     db.close().map_err(|(_, error)| sql(path)(error))
 }
 
 /// All steps in one transaction, so that no half of them is ever seen.
-fn migrate(db: &mut Connection, version: u32, found: &[Beside]) -> Result<(), Fault> {
+pub(super) fn migrate(
+    db: &mut Connection,
+    steps: &[&str],
+    version: u32,
+    found: &[Beside],
+) -> Result<(), Fault> {
     let transaction = Transaction::new(db, TransactionBehavior::Immediate)?;
     let done = usize::try_from(version).unwrap_or(usize::MAX);
-    for step in STEPS.iter().skip(done) {
+    for step in steps.iter().skip(done) {
         transaction.execute_batch(step)?;
     }
     for found in found {
@@ -166,7 +173,7 @@ fn migrate(db: &mut Connection, version: u32, found: &[Beside]) -> Result<(), Fa
             snapshots::insert(&transaction, &found.record.id, snapshot)?;
         }
     }
-    transaction.pragma_update(None, "user_version", known())?;
+    transaction.pragma_update(None, "user_version", steps.len())?;
     transaction.commit()?;
     Ok(())
 }

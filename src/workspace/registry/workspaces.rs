@@ -198,6 +198,10 @@ impl Registry {
     pub fn remove(&mut self, id: &WorkspaceId) -> Result<(), RegistryError> {
         self.write("forget the workspace", |db| {
             db.execute("DELETE FROM workspace WHERE id = ?1", [id])?;
+            // Each row is a page that the file is shorter by. What is more than this is for the next one.
+            let mut shrink = db.prepare("PRAGMA incremental_vacuum(4096)")?;
+            let mut pages = shrink.query(())?;
+            while pages.next()?.is_some() {}
             Ok(())
         })
     }

@@ -5,6 +5,7 @@ mod history;
 mod lifetime;
 mod processes;
 mod rules;
+mod schema;
 mod snapshots;
 mod workspaces;
 

@@ -1,6 +1,6 @@
 use super::super::{
-    Change, Damaged, ErrorNote, FindError, LabelError, NameChange, Record, Registry, RegistryError,
-    SecretRecord, State, StateDetails,
+    Change, Damaged, Entry, ErrorNote, FindError, LabelError, NameChange, Record, Registry,
+    RegistryError, SecretRecord, State, StateDetails,
 };
 use super::{World, at, ended, exec, id, named, new};
 use rusqlite::Connection;
@@ -331,6 +331,30 @@ fn states_say_what_is_known_and_leave_the_rest() {
         .expect("notes");
     let record = registry.record(&id(1)).expect("is there");
     assert_eq!(record.last_error.as_deref(), Some("disk full"));
+}
+
+#[test]
+fn the_file_shrinks_when_a_workspace_goes() {
+    let world = World::new();
+    let mut registry = world.registry();
+    registry.insert(&new(1)).expect("registers");
+    let large = Entry {
+        request: "x".repeat(1 << 20),
+        ..exec("true", 5)
+    };
+    for _ in 0..4 {
+        registry.begin(&id(1), &large).expect("begins");
+    }
+    let size = || {
+        let db = Connection::open(world.file()).expect("opens");
+        let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+        db.query_one(checkpoint, (), |_| Ok(()))
+            .expect("writes back");
+        std::fs::metadata(world.file()).expect("is there").len()
+    };
+    assert!(size() > 4 << 20);
+    registry.remove(&id(1)).expect("forgets");
+    assert!(size() < 1 << 18, "{}", size());
 }
 
 #[test]
