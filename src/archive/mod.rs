@@ -12,8 +12,10 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod unpack;
+mod write;
 
 pub use unpack::{Unpacked, unpack};
+pub(crate) use write::{Heading, Writes, end, fill_up, heading};
 
 use header::{Header, Long, number, parse_pax};
 use names::Names;

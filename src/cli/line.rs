@@ -133,6 +133,12 @@ fn result(report: &StepReport) -> String {
             ));
         }
     }
+    if let Some(sync) = &report.sync {
+        parts.push(match sync.entries {
+            1 => format!("1 path, {} bytes", sync.bytes),
+            paths => format!("{paths} paths, {} bytes", sync.bytes),
+        });
+    }
     match report.host_files.as_slice() {
         [] if report.verb == "export" && report.refusal.is_none() => {
             parts.push("no files".to_owned());

@@ -92,6 +92,7 @@ fn baseline(plan: &Plan, home: &Path) -> Result<Baseline, Lost> {
         | PlannedAction::Delete(_)
         | PlannedAction::Read(_)
         | PlannedAction::List(_)
+        | PlannedAction::Sync(_)
         | PlannedAction::Export(_)
         | PlannedAction::Snapshot(_)
         | PlannedAction::Reset(_)

@@ -24,6 +24,7 @@ mod points;
 mod redact;
 mod session;
 mod show;
+mod sync;
 
 pub use event::{Event, Stream};
 pub use golden::{GoldenChange, Goldens, Verdict};
@@ -36,8 +37,8 @@ use crate::machine::{
 };
 use crate::plan::{PinnedKind, Plan, PlannedAction, PlannedEnvironment, PlannedKeep, contents};
 use crate::receipt::{
-    ChangeReport, EnvironmentReport, KeptReport, LeftOutReport, Outcome, Receipt, RequestReport,
-    SeedReport, StepReport, Text, WorkspaceReport,
+    ChangeReport, EnvironmentReport, KeptReport, Outcome, Receipt, RequestReport, SeedReport,
+    StepReport, WorkspaceReport,
 };
 use crate::request::Digest;
 use crate::workspace::{
@@ -501,18 +502,9 @@ fn fill(
         return Err(Lost::OtherSeed);
     }
     let report = seed.map(|seed| SeedReport {
-        path: seed.path.display().to_string(),
         entries: filled.entries,
         bytes: filled.bytes,
-        left_out: seed
-            .left_out
-            .iter()
-            .map(|left| LeftOutReport {
-                path: Text::from(&left.path[..]),
-                reason: left.reason.clone(),
-            })
-            .collect(),
-        left_out_more: seed.left_out_more,
+        ..SeedReport::planned(seed)
     });
     Ok((filled.baseline, report))
 }

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// An agent that says nothing for this long after it was told to cancel is taken for dead.
 const CANCEL_WAIT: Duration = Duration::from_secs(15);
 
+/// Bytes of a call's input that wait here for the guest to take them; more is not read from where it comes from.
+const MOST_WAITING: usize = 256 << 10;
+
 /// Why a step did not do what it should.
 #[derive(Debug)]
 pub(super) enum StepError {
@@ -153,6 +156,7 @@ impl<'a> Session<'a> {
             PlannedAction::Read(read) => self.read(step, read, report),
             PlannedAction::List(list) => self.list(step, list, report),
             PlannedAction::Diff(diff) => self.diff(step, diff, report),
+            PlannedAction::Sync(sync) => self.sync(sync, report),
             PlannedAction::Export(export) => self.export(export, report),
             PlannedAction::Snapshot(name) => self.snapshot(name, report),
             PlannedAction::Reset(to) => self.reset(to, report),
@@ -195,16 +199,55 @@ impl<'a> Session<'a> {
     /// waiting for its answer.
     pub(super) fn next(&mut self, call: CallId) -> Result<CallEvent, LinkError> {
         loop {
+            if let Some(event) = self.wait(call, None)? {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Gives a call a piece of its input, and waits until it takes more. An event that comes before that is returned.
+    pub(super) fn feed(
+        &mut self,
+        call: CallId,
+        piece: &[u8],
+    ) -> Result<Option<CallEvent>, LinkError> {
+        self.link.input(call, piece);
+        match self.link.is_full(call, MOST_WAITING) {
+            true => self.wait(call, Some(MOST_WAITING)),
+            false => Ok(None),
+        }
+    }
+
+    /// Cancels a call for a reason of our own, and waits for its end. What it had begun is taken back by then.
+    pub(super) fn call_off(&mut self, call: CallId) -> Result<(), LinkError> {
+        self.cancelling.get_or_insert_with(Instant::now);
+        self.link.cancel(call);
+        loop {
+            match self.next(call)? {
+                CallEvent::Started | CallEvent::Data { .. } => {}
+                CallEvent::Done(_) | CallEvent::Failed(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Waits for the next event of a call, or until no more than `room` bytes of its input wait: then for nothing.
+    fn wait(&mut self, call: CallId, room: Option<usize>) -> Result<Option<CallEvent>, LinkError> {
+        loop {
             let interrupt = self.cancelling.is_none().then(|| self.cancel.as_fd());
-            match self
-                .link
-                .wait(interrupt, self.cancelling.map(|since| since + CANCEL_WAIT))?
-            {
+            let deadline = self.cancelling.map(|since| since + CANCEL_WAIT);
+            let wake = match room {
+                None => Some(self.link.wait(interrupt, deadline)?),
+                Some(most) => (self.link).wait_for_room((call, most), interrupt, deadline)?,
+            };
+            let Some(wake) = wake else {
+                return Ok(None);
+            };
+            match wake {
                 Wake::Event(id, event) if id == call => {
                     if matches!(event, CallEvent::Done(_) | CallEvent::Failed(_)) {
                         self.cancelling = None;
                     }
-                    return Ok(event);
+                    return Ok(Some(event));
                 }
                 Wake::Event(..) => {}
                 Wake::Interrupt => {

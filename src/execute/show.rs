@@ -19,6 +19,7 @@ pub(super) fn begin(step: &PlannedStep) -> StepReport {
         stdout: None,
         stderr: None,
         files: Vec::new(),
+        sync: None,
         text: None,
         counts: None,
         entries: Vec::new(),
@@ -64,6 +65,8 @@ pub fn summary(action: &PlannedAction) -> String {
         PlannedAction::Snapshot(name) => name.to_string(),
         PlannedAction::Reset(to) => format!("to {to}"),
         PlannedAction::Refused(_) => "refused before anything is sent".to_owned(),
+        PlannedAction::Sync(sync) if sync.to.is_root() => sync.source.shown.clone(),
+        PlannedAction::Sync(sync) => format!("{} -> {}", sync.source.shown, sync.to),
         PlannedAction::Export(export) => format!("{} -> {}", export.path, export.shown),
     }
 }

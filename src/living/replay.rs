@@ -65,6 +65,7 @@ fn changes(step: &Step) -> bool {
         | Action::Write(_)
         | Action::Patch(_)
         | Action::Delete(_)
+        | Action::Sync(_)
         | Action::Snapshot(_)
         | Action::Reset(_) => true,
         Action::Read(_) | Action::List(_) | Action::Diff(_) | Action::Export(_) => false,

@@ -112,6 +112,7 @@ impl Workspaces {
                 | PlannedAction::Read(_)
                 | PlannedAction::List(_)
                 | PlannedAction::Diff(_)
+                | PlannedAction::Sync(_)
                 | PlannedAction::Export(_)
                 | PlannedAction::Refused(_) => {}
             }

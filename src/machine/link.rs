@@ -195,6 +195,12 @@ impl Link {
         self.pump(call.0);
     }
 
+    /// Whether more than `most` bytes of a call's input wait for the guest to take them. Of a call that is over, no.
+    pub fn is_full(&self, call: CallId, most: usize) -> bool {
+        let call = self.calls.get(&call.0);
+        call.is_some_and(|call| call.input.len() > most)
+    }
+
     /// Says that a call gets no more input.
     pub fn end_input(&mut self, call: CallId) {
         if let Some(state) = self.calls.get_mut(&call.0) {
@@ -226,21 +232,50 @@ impl Link {
         interrupt: Option<BorrowedFd<'_>>,
         deadline: Option<Instant>,
     ) -> Result<Wake, LinkError> {
+        loop {
+            if let Some(wake) = self.wait_until(&|_| false, interrupt, deadline)? {
+                return Ok(wake);
+            }
+        }
+    }
+
+    /// As [`Link::wait`], or until no more than `most` bytes of a call's input wait: then for nothing.
+    ///
+    /// # Errors
+    /// Where the link is gone.
+    pub fn wait_for_room(
+        &mut self,
+        (call, most): (CallId, usize),
+        interrupt: Option<BorrowedFd<'_>>,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Wake>, LinkError> {
+        self.wait_until(&|link| !link.is_full(call, most), interrupt, deadline)
+    }
+
+    fn wait_until(
+        &mut self,
+        enough: &dyn Fn(&Self) -> bool,
+        interrupt: Option<BorrowedFd<'_>>,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Wake>, LinkError> {
         if let Some((call, failure)) = self.refused.pop_front() {
-            return Ok(Wake::Event(call, CallEvent::Failed(failure)));
+            return Ok(Some(Wake::Event(call, CallEvent::Failed(failure))));
         }
         loop {
             while let Some(frame) = self.decoder.next_frame().map_err(LinkError::Frame)? {
                 if let Some(wake) = self.take(frame)? {
-                    return Ok(wake);
+                    return Ok(Some(wake));
                 }
+            }
+            if enough(self) {
+                return Ok(None);
             }
             let (interrupted, moved) = self.transfer(interrupt, deadline)?;
             if interrupted {
-                return Ok(Wake::Interrupt);
+                return Ok(Some(Wake::Interrupt));
             }
             if !moved && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Ok(Wake::Timeout);
+                return Ok(Some(Wake::Timeout));
             }
         }
     }

@@ -190,17 +190,7 @@ impl Page {
         match &workspace.seed {
             None => self.field("seed", "none: the workspace begins empty"),
             Some(seed) => {
-                let files = count(seed.files, "file", "files");
-                let size = bytes(seed.bytes);
-                let kind = if seed.archive.is_some() {
-                    "the archive "
-                } else {
-                    ""
-                };
-                self.field(
-                    "seed",
-                    &format!("{files}, {size} from {kind}{}", escape(&seed.shown)),
-                );
+                self.field("seed", &summary::source(seed));
                 for left in seed.left_out.iter().take(MAX_LEFT_OUT) {
                     let path = escape(&left.path.0);
                     self.field("", &format!("left out: {path} ({})", left.reason));
@@ -285,6 +275,7 @@ impl Page {
             | PlannedAction::Read(_)
             | PlannedAction::List(_)
             | PlannedAction::Diff(_)
+            | PlannedAction::Sync(_)
             | PlannedAction::Export(_)
             | PlannedAction::Snapshot(_)
             | PlannedAction::Reset(_)

@@ -181,6 +181,7 @@ pub(super) fn check(step: &Step, draft: &mut Draft) {
         Action::Delete(_) => ("delete", &["changed"]),
         Action::Snapshot(_) => ("snapshot", &[]),
         Action::Reset(_) => ("reset", &["changed"]),
+        Action::Sync(_) => ("sync", &["changed"]),
         Action::Read(_) => ("read", &["content"]),
         Action::List(_) => ("list", &["text"]),
         Action::Diff(_) => ("diff", &["text"]),

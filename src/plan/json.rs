@@ -4,8 +4,8 @@
 //! of the same files is the same plan.
 
 use super::{
-    Certainty, Enforcement, Plan, PlannedAction, PlannedExec, PlannedRetry, PlannedStep,
-    PlannedText, PlannedWorkspace, Problem, TextCheck,
+    Certainty, Enforcement, Plan, PlannedAction, PlannedExec, PlannedRetry, PlannedSeed,
+    PlannedStep, PlannedText, PlannedWorkspace, Problem, TextCheck,
 };
 use crate::patch::{Applied, FileChange};
 use crate::preflight::{Facts, FileFact};
@@ -169,35 +169,38 @@ fn with_bytes<const N: usize>(entries: [(&str, &[u8]); N]) -> Map<String, Value>
     out
 }
 
-fn workspace(workspace: &PlannedWorkspace) -> Value {
-    let seed = workspace.seed.as_ref().map(|seed| {
-        let left_out = seed.left_out.iter().map(|left| {
-            let mut out = with_bytes([("path", &left.path)]);
-            out.insert("reason".to_owned(), left.reason.clone().into());
-            Value::Object(out)
-        });
-        let mut out = json!({
-            "from": seed.shown,
-            "files": seed.files,
-            "others": seed.others,
-            "bytes": seed.bytes,
-            "listing": seed.listing,
-            "left_out": left_out.collect::<Vec<_>>(),
-        });
-        if let Some(archive) = seed.archive {
-            out["archive"] = json!(archive.sha256);
-        }
-        if seed.left_out_more > 0 {
-            out["left_out_more"] = seed.left_out_more.into();
-        }
-        if !seed.exclude.is_empty() {
-            out["exclude"] = seed.exclude.clone().into();
-        }
-        if seed.respect_gitignore {
-            out["respect_gitignore"] = true.into();
-        }
-        out
+/// What is copied from the host.
+fn source(source: &PlannedSeed) -> Value {
+    let left_out = source.left_out.iter().map(|left| {
+        let mut out = with_bytes([("path", &left.path)]);
+        out.insert("reason".to_owned(), left.reason.clone().into());
+        Value::Object(out)
     });
+    let mut out = json!({
+        "from": source.shown,
+        "files": source.files,
+        "others": source.others,
+        "bytes": source.bytes,
+        "listing": source.listing,
+        "left_out": left_out.collect::<Vec<_>>(),
+    });
+    if let Some(archive) = source.archive {
+        out["archive"] = json!(archive.sha256);
+    }
+    if source.left_out_more > 0 {
+        out["left_out_more"] = source.left_out_more.into();
+    }
+    if !source.exclude.is_empty() {
+        out["exclude"] = source.exclude.clone().into();
+    }
+    if source.respect_gitignore {
+        out["respect_gitignore"] = true.into();
+    }
+    out
+}
+
+fn workspace(workspace: &PlannedWorkspace) -> Value {
+    let seed = workspace.seed.as_ref().map(source);
     let limits = workspace.limits_shown.iter().map(|limit| {
         json!({
             "name": limit.name,
@@ -347,6 +350,18 @@ fn action(action: &PlannedAction) -> Map<String, Value> {
             if diff.against != Point::Baseline {
                 out.insert("against".to_owned(), diff.against.as_str().into());
             }
+            out
+        }
+        PlannedAction::Sync(sync) => {
+            let replaces = sync.replaces.iter().map(|path| path.as_bytes());
+            let mut out = object([
+                ("source", source(&sync.source)),
+                ("replaces", paths(replaces)),
+            ]);
+            if sync.replaces_more > 0 {
+                out.insert("replaces_more".to_owned(), sync.replaces_more.into());
+            }
+            put(&mut out, "path", sync.to.as_bytes());
             out
         }
         PlannedAction::Export(export) => {

@@ -28,7 +28,9 @@ mod planner;
 mod points;
 mod problem;
 mod schema;
+mod source;
 mod summary;
+mod sync;
 mod text;
 mod tree;
 mod values;
@@ -42,14 +44,15 @@ pub use model::{
     Certainty, Effect, Enforcement, ExistingWorkspace, HostWrite, LeftOut, LeftOutStep, Plan,
     PlannedAction, PlannedDelete, PlannedDiff, PlannedEnvironment, PlannedExec, PlannedExport,
     PlannedKeep, PlannedLimit, PlannedList, PlannedMachine, PlannedPatch, PlannedRead,
-    PlannedRefusal, PlannedSeed, PlannedStep, PlannedText, PlannedWorkspace, PlannedWrite,
-    PlannedWriteFile, Reach, TextCheck,
+    PlannedRefusal, PlannedSeed, PlannedStep, PlannedSync, PlannedText, PlannedWorkspace,
+    PlannedWrite, PlannedWriteFile, Reach, TextCheck,
 };
-pub(crate) use pinned::seed_contents;
 pub use pinned::{PinnedKind, contents};
+pub(crate) use pinned::{seed_contents, sync_contents};
 pub use planner::{plan, plan_with};
 pub use problem::{Problem, ProblemCode, Problems};
 pub use schema::{schema, schema_of_several};
+pub use source::{Listed, listing_digest};
 pub(crate) use text::is_hidden;
 pub use values::{Captured, Late, PlannedCapture, PlannedRetry, Slot, Unfilled};
 

@@ -158,7 +158,7 @@ pub enum Enforcement {
     NotEnforced,
 }
 
-/// The directory that fills the workspace.
+/// The directory or archive that fills the workspace, or that a `sync` step lays over it.
 #[derive(Debug, Clone)]
 pub struct PlannedSeed {
     /// Absolute.
@@ -190,7 +190,7 @@ pub struct PlannedSeed {
 /// Something of the seed that is not carried over.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeftOut {
-    /// Relative to the seed.
+    /// Relative to its source.
     pub path: Bytes,
     /// `socket`, `device`, `fifo`, `excluded`, `ignored`.
     pub reason: String,
@@ -283,6 +283,8 @@ pub enum PlannedAction {
     List(PlannedList),
     /// Shows what changed since the baseline, or a snapshot.
     Diff(PlannedDiff),
+    /// Lays something of the host over the workspace, all of it or nothing.
+    Sync(Box<PlannedSync>),
     /// Copies something to the host.
     Export(PlannedExport),
     /// Keeps what the workspace is.
@@ -304,6 +306,7 @@ impl PlannedAction {
             Self::Read(_) => "read",
             Self::List(_) => "list",
             Self::Diff(_) => "diff",
+            Self::Sync(_) => "sync",
             Self::Export(_) => "export",
             Self::Snapshot(_) => "snapshot",
             Self::Reset(_) => "reset",
@@ -451,6 +454,19 @@ pub struct PlannedDiff {
     pub exclude: Vec<String>,
     /// Checks of the patch text.
     pub text: PlannedText,
+}
+
+/// `sync`, decided.
+#[derive(Debug, Clone)]
+pub struct PlannedSync {
+    /// What is laid over the workspace.
+    pub source: PlannedSeed,
+    /// The directory that it is laid over.
+    pub to: GuestPath,
+    /// Files and links that are expected to be replaced, sorted by path: the first ones.
+    pub replaces: Vec<GuestPath>,
+    /// How many more there are.
+    pub replaces_more: u64,
 }
 
 /// `export`, decided.

@@ -1,8 +1,9 @@
-//! What a copy of the seed must be, where somebody approved the plan: whoever changes the seed while it is copied must
+//! What a copy of the seed, or of what a `sync` names, must be, where somebody approved the plan: whoever changes the seed while it is copied must
 //! not change what runs.
 
-use crate::preflight::{Input, InputKind};
+use crate::preflight::{Input, InputKind, SeedListing, sync_name};
 use crate::request::Digest;
+use std::collections::HashMap;
 
 /// What a path of a seed is, as a copy of it keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,13 +29,31 @@ impl PinnedKind {
 
 /// Of all that the seed among these inputs fills a workspace with.
 pub(crate) fn seed_contents(inputs: &[Input]) -> Digest {
-    let filled = ["file ", "directory ", "link"];
     let lines = inputs
         .iter()
         .filter(|input| input.kind == InputKind::Seed && &input.name[..] != b".")
-        .filter(|input| filled.iter().any(|kind| input.is.starts_with(kind)))
+        .filter(|input| is_filled(input))
         .map(|input| line(&input.name, &input.is, input.digest));
     digest(lines.collect())
+}
+
+/// Of all that a `sync` lays over the workspace, as these inputs say it: `listing` is what it takes of `from`.
+pub(crate) fn sync_contents(inputs: &[Input], from: &str, listing: &SeedListing) -> Digest {
+    let known: HashMap<&[u8], &Input> = (inputs.iter())
+        .filter(|input| input.kind == InputKind::Sync)
+        .map(|input| (&input.name[..], input))
+        .collect();
+    let lines = listing.entries.iter().filter_map(|entry| {
+        let input = known.get(&sync_name(from, &entry.path)[..])?;
+        is_filled(input).then(|| line(&entry.path, &input.is, input.digest))
+    });
+    digest(lines.collect())
+}
+
+/// Whether it comes into a workspace.
+fn is_filled(input: &Input) -> bool {
+    let filled = ["file ", "directory ", "link"];
+    filled.iter().any(|kind| input.is.starts_with(kind))
 }
 
 /// Of a workspace that was filled: each path, what it is, and the sha256 of its contents.

@@ -6,7 +6,7 @@ use super::tree::SymbolicTree;
 use super::{
     Certainty, Effect, GoldenUse, HostWrite, LeftOutStep, Plan, PlannedAction, PlannedStep,
     Problem, ProblemCode, Problems, Reach, Slot, exec, expect, export, files, golden, json,
-    patching, text, values, workspace,
+    patching, sync, text, values, workspace,
 };
 use crate::preflight::{Facts, FileFact};
 use crate::request::{Action, Digest, Point, Pointer, Request, Step, StepId};
@@ -33,6 +33,9 @@ pub fn plan_with(
 ) -> Result<Plan, Problems> {
     let mut planner = Planner::new(request, facts, goldens);
     let workspace = workspace::plan(request, facts, &mut planner.problems);
+    if workspace.limits.disk > 0 {
+        planner.disk = workspace.limits.disk;
+    }
     let steps: Vec<_> = (request.selected())
         .map(|(index, step)| planner.step(index, step))
         .collect();
@@ -54,13 +57,26 @@ pub fn plan_with(
     if let Some(problems) = Problems::from_vec(problems) {
         return Err(problems);
     }
-    let seeded = workspace
-        .seed
-        .as_ref()
-        .map_or(0, |seed| match seed.archive {
+    let synced = steps.iter().filter_map(|step| match &step.action {
+        PlannedAction::Sync(sync) => Some(&sync.source),
+        PlannedAction::Exec(_)
+        | PlannedAction::Write(_)
+        | PlannedAction::Patch(_)
+        | PlannedAction::Delete(_)
+        | PlannedAction::Read(_)
+        | PlannedAction::List(_)
+        | PlannedAction::Diff(_)
+        | PlannedAction::Export(_)
+        | PlannedAction::Snapshot(_)
+        | PlannedAction::Reset(_)
+        | PlannedAction::Refused(_) => None,
+    });
+    let copied: u64 = (workspace.seed.iter().chain(synced))
+        .map(|source| match source.archive {
             Some(_) => 1,
-            None => seed.files,
-        });
+            None => source.files,
+        })
+        .sum();
     let mut plan = Plan {
         name: request.name.clone(),
         description: request.description.clone(),
@@ -69,7 +85,7 @@ pub fn plan_with(
         request_digest: json::request_digest(request, facts),
         digest: Digest([0; 32]),
         reach: Reach {
-            host_reads: seeded + read,
+            host_reads: copied + read,
             host_variables: request.env.clone(),
             host_writes,
             exposed: workspace.expose.clone(),
@@ -94,6 +110,8 @@ pub(super) struct Planner<'a> {
     pub(super) tree: SymbolicTree<'a>,
     /// The numbers of the steps so far that run a command, which may change anything.
     pub(super) commands: Vec<usize>,
+    /// Bytes that the workspace may add to the disk.
+    pub(super) disk: u64,
     pub(super) problems: Vec<Problem>,
     pub(super) host_writes: Vec<HostWrite>,
     /// The host paths of the exports so far: by which step, and whether it is known to be a file.
@@ -121,6 +139,7 @@ impl<'a> Planner<'a> {
             kept: points::at_the_beginning(facts, &tree, &commands),
             tree,
             commands,
+            disk: u64::MAX,
             problems: Vec::new(),
             host_writes: Vec::new(),
             exported: BTreeMap::new(),
@@ -156,6 +175,7 @@ impl<'a> Planner<'a> {
             Action::Read(read) => files::read(self, read, expect, draft_ref),
             Action::List(list) => files::list(self, list, expect, draft_ref),
             Action::Diff(diff) => files::diff(self, diff, expect, *always, draft_ref),
+            Action::Sync(sync) => sync::plan(self, sync, draft_ref),
             Action::Export(export) => export::plan(self, export, draft_ref),
             Action::Snapshot(snapshot) => points::snapshot(self, snapshot, *always, draft_ref),
             Action::Reset(reset) => points::reset(self, reset, *always, draft_ref),
@@ -226,6 +246,7 @@ fn effect(action: &PlannedAction) -> Effect {
         | PlannedAction::Write(_)
         | PlannedAction::Patch(_)
         | PlannedAction::Delete(_)
+        | PlannedAction::Sync(_)
         | PlannedAction::Reset(_) => Effect::Workspace,
         PlannedAction::Read(_)
         | PlannedAction::List(_)
@@ -251,6 +272,9 @@ fn prediction(action: &PlannedAction, commands: &[usize]) -> Option<String> {
         }
         PlannedAction::Write(_) => Some(format!(
             "{commands} may change what is replaced; what is written stays the same"
+        )),
+        PlannedAction::Sync(_) => Some(format!(
+            "{commands} may change what it is laid over; what is laid over it stays the same"
         )),
         PlannedAction::Exec(_)
         | PlannedAction::Delete(_)

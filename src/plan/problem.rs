@@ -152,6 +152,16 @@ codes! {
     SeedArchive = "seed-archive",
     /// The seed has pyro's own state in it.
     SeedContainsState = "seed-contains-state",
+    /// What a `sync` step names is not there.
+    SyncMissing = "sync-missing",
+    /// What a `sync` step names is neither a directory nor an archive.
+    SyncNotADirectory = "sync-not-a-directory",
+    /// What a `sync` step names, or something in it, cannot be read.
+    SyncUnreadable = "sync-unreadable",
+    /// What a `sync` step names is an archive that is damaged, breaks a rule or holds too much.
+    SyncArchive = "sync-archive",
+    /// What a `sync` step names has pyro's own state in it.
+    SyncContainsState = "sync-contains-state",
     /// A path to expose is not there.
     ExposeMissing = "expose-missing",
     /// A path that must not be exposed.

@@ -48,7 +48,7 @@ fn definitions() -> Value {
     json!({
         "workspace": object("The workspace that is made.", workspace()),
         "existing": object("A workspace that lives.", existing()),
-        "seed": object("What fills the workspace.", seed()),
+        "seed": object("What fills the workspace, or is laid over it by `sync`.", seed()),
         "limit": object("A limit, and how it is kept.", limit()),
         "reach": object("What outside of the workspace is touched.", reach()),
         "step": object("One step; what belongs to its verb stands beside the rest.", step()),
@@ -354,7 +354,7 @@ fn reach() -> Vec<Field> {
         field(
             "host_reads",
             number(),
-            "How many host files are read: those of the seed, and those that bytes are taken from.",
+            "How many host files are read: those of the seed and of what `sync` names, and those that bytes are taken from.",
         ),
         field(
             "host_writes",
@@ -496,6 +496,21 @@ fn step() -> Vec<Field> {
             text(),
             "`diff`: the snapshot that is compared with, where that is not the baseline.",
         ),
+        maybe(
+            "source",
+            one("seed"),
+            "`sync`: what is laid over the workspace.",
+        ),
+        maybe(
+            "replaces",
+            list(one("path")),
+            "`sync`: files and links that are expected to be replaced, the first 1000.",
+        ),
+        maybe(
+            "replaces_more",
+            number(),
+            "`sync`: how many more there are.",
+        ),
         maybe("name", text(), "`snapshot`: its name."),
         maybe(
             "to",
@@ -531,7 +546,10 @@ fn step() -> Vec<Field> {
     fields.extend(optional(bytes("cwd", "`exec`: the directory it runs in")));
     fields.extend(optional(bytes("stdin", "`exec`: standard input")));
     fields.extend(optional(bytes("diff", "`patch`: the expected change")));
-    fields.extend(optional(bytes("path", "`list`, `export`: the path")));
+    fields.extend(optional(bytes(
+        "path",
+        "`list`, `export`: the path; `sync`: the directory that it is laid over",
+    )));
     fields
 }
 

@@ -1,8 +1,9 @@
 //! One step in a line, and its expectations in another.
 
-use super::text::{bytes, count, escape, excerpt};
+use super::text::{bytes, count, escape, excerpt, grouped};
 use super::{
-    Certainty, GoldenUse, Plan, PlannedAction, PlannedExec, PlannedStep, PlannedText, TextCheck,
+    Certainty, GoldenUse, LeftOut, Plan, PlannedAction, PlannedExec, PlannedSeed, PlannedStep,
+    PlannedText, TextCheck,
 };
 use crate::request::{
     ChangedExpect, Duration, GuestPath, Missing, Overwrite, PatchMatch, Point, Size,
@@ -11,6 +12,8 @@ use crate::request::{
 /// How much of an expected text is shown.
 const EXCERPT: usize = 48;
 const NAMED: usize = 4;
+/// How many paths of a long list are shown.
+const LISTED: usize = 8;
 
 /// What a step does, in a line.
 pub(super) fn line(plan: &Plan, action: &PlannedAction) -> String {
@@ -70,6 +73,7 @@ pub(super) fn line(plan: &Plan, action: &PlannedAction) -> String {
         },
         PlannedAction::Snapshot(name) => format!("keep the workspace as `{name}`"),
         PlannedAction::Reset(to) => format!("put the workspace back to {}", point(to)),
+        PlannedAction::Sync(sync) => format!("{} -> {}", source(&sync.source), name(&sync.to)),
         PlannedAction::Export(export) => {
             format!(
                 "{} -> {}{}",
@@ -116,6 +120,30 @@ fn host_write(plan: &Plan, action: &PlannedAction) -> String {
     }
 }
 
+/// What is copied from the host.
+pub(super) fn source(source: &PlannedSeed) -> String {
+    let kind = match source.archive {
+        Some(_) => "the archive ",
+        None => "",
+    };
+    format!(
+        "{}, {} from {kind}{}",
+        count(source.files, "file", "files"),
+        bytes(source.bytes),
+        escape(&source.shown)
+    )
+}
+
+/// The first of some paths, and how many there are besides; nothing where there are none.
+fn listed<T>(all: &[T], more: u64, show: impl Fn(&T) -> String) -> Option<String> {
+    let mut shown: Vec<_> = all.iter().take(LISTED).map(show).collect();
+    let more = more + all.len().saturating_sub(LISTED) as u64;
+    if more > 0 {
+        shown.push(format!("{} more", grouped(more)));
+    }
+    (!shown.is_empty()).then(|| shown.join(", "))
+}
+
 fn name(path: &GuestPath) -> String {
     match path.is_root() {
         true => "/workspace".to_owned(),
@@ -153,6 +181,17 @@ pub(super) fn details(step: &PlannedStep) -> Vec<(&'static str, String)> {
             for (path, digest) in &patch.base {
                 expect.push(format!("{} is {} before", name(path), digest.short()));
             }
+        }
+        PlannedAction::Sync(sync) => {
+            if !sync.source.exclude.is_empty() {
+                let patterns = escape(sync.source.exclude.join(", "));
+                out.push(("with", format!("without {patterns}")));
+            }
+            let replaces = listed(&sync.replaces, sync.replaces_more, name);
+            out.extend(replaces.map(|paths| ("note", format!("replaces {paths}"))));
+            let left = |left: &LeftOut| format!("{} ({})", escape(&left.path.0), left.reason);
+            let left = listed(&sync.source.left_out, sync.source.left_out_more, left);
+            out.extend(left.map(|paths| ("note", format!("left out: {paths}"))));
         }
         PlannedAction::Write(_)
         | PlannedAction::Delete(_)

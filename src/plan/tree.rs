@@ -22,7 +22,7 @@ const NEW_FILE: u32 = 0o644;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SymbolicTree<'a> {
     seed: Option<&'a SeedListing>,
-    changed: BTreeMap<Vec<u8>, Changed>,
+    changed: BTreeMap<Vec<u8>, Changed<'a>>,
     cut: BTreeSet<Vec<u8>>,
     /// There is a seed, but nobody could look into it.
     unknown_seed: bool,
@@ -30,9 +30,14 @@ pub(crate) struct SymbolicTree<'a> {
 
 /// What steps made of a path.
 #[derive(Debug, Clone)]
-enum Changed {
+enum Changed<'a> {
     Directory,
-    File { bytes: Vec<u8>, mode: u32 },
+    File {
+        bytes: Vec<u8>,
+        mode: u32,
+    },
+    /// As a `sync` laid it there.
+    Laid(&'a SeedListing, &'a SeedEntry),
     Unknown,
 }
 
@@ -121,6 +126,7 @@ impl<'a> SymbolicTree<'a> {
         match self.changed.get(path) {
             Some(Changed::Directory) => return Node::Directory,
             Some(Changed::Unknown) => return Node::Unknown,
+            Some(Changed::Laid(listing, entry)) => return seed_node(listing, entry),
             Some(Changed::File { bytes, mode }) => {
                 return Node::File(FileNode {
                     contents: Contents::Known(bytes),
@@ -241,6 +247,38 @@ impl<'a> SymbolicTree<'a> {
             !below
         });
         self.cut.insert(path.to_vec());
+    }
+
+    /// Lays a listing over a directory, which is there from then on. What is in the way of it goes.
+    pub(crate) fn lay(&mut self, listing: &'a SeedListing, to: &GuestPath) {
+        self.make_directory(to);
+        for entry in &listing.entries {
+            let path = below_of(to, &entry.path);
+            match &entry.kind {
+                EntryKind::Directory => self.make_directory(&path),
+                EntryKind::File | EntryKind::Symlink(_) => {
+                    if self.lookup(&path) == Node::Directory {
+                        self.remove(&path);
+                    }
+                    let laid = Changed::Laid(listing, entry);
+                    self.changed.insert(path.as_bytes().to_vec(), laid);
+                }
+                EntryKind::Fifo | EntryKind::Socket | EntryKind::Device | EntryKind::Unknown => {}
+            }
+        }
+    }
+
+    fn make_directory(&mut self, path: &GuestPath) {
+        if !path.is_root() && self.lookup(path) != Node::Directory {
+            self.make_parents(path);
+            self.changed
+                .insert(path.as_bytes().to_vec(), Changed::Directory);
+        }
+    }
+
+    /// From now on nobody can say what is where nothing was known to be.
+    pub(crate) fn forget_all(&mut self) {
+        self.unknown_seed = true;
     }
 
     /// Whether a path is itself a link, the links above it followed.
@@ -365,6 +403,14 @@ fn reversed_parts(path: &[u8]) -> Vec<Vec<u8>> {
         .map(<[u8]>::to_vec)
         .rev()
         .collect()
+}
+
+/// What a path of a listing becomes where it is laid over a directory.
+pub(crate) fn below_of(to: &GuestPath, path: &[u8]) -> GuestPath {
+    match to.is_root() {
+        true => guest_path(path),
+        false => guest_path(&[to.as_bytes(), b"/", path].concat()),
+    }
 }
 
 /// A path that was taken from the tree, and so is one.

@@ -1,22 +1,17 @@
 //! The workspace to make: environment, machine, seed, exposed paths, limits.
 
+use super::source::{self, Wanted};
 use super::{
-    LeftOut, PlannedEnvironment, PlannedKeep, PlannedMachine, PlannedSeed, PlannedWorkspace,
-    Problem, ProblemCode, existing,
+    PlannedEnvironment, PlannedKeep, PlannedMachine, PlannedWorkspace, Problem, ProblemCode,
+    existing,
     limits::{self, Decided},
     text,
 };
 use crate::exclude;
-use crate::preflight::{
-    EntryKind, EnvironmentFact, ExposeFact, Facts, MAX_LEFT_OUT, SeedFact, SeedListing,
-};
-use crate::request::{
-    Digest, Duration, Environment, Keep, MachineChoice, Pointer, Request, Workspace,
-};
+use crate::preflight::{EnvironmentFact, ExposeFact, Facts, SeedFact, SeedListing};
+use crate::request::{Duration, Environment, Keep, MachineChoice, Pointer, Request, Workspace};
 use std::path::{Path, PathBuf};
 
-/// How many unreadable paths are named.
-const NAMED: usize = 10;
 /// For how long a tree is kept.
 const DEFAULT_TTL: Duration = Duration::from_millis(86_400_000);
 /// At most: nobody looks at it after that, and the disk is everybody's.
@@ -53,11 +48,17 @@ pub(super) fn plan(
     };
     patterns(&workspace.exclude, &place.at("exclude"), problems);
     let seed = (workspace.seed.as_ref()).and_then(|shown| {
-        seed(
+        let wanted = Wanted {
             shown,
-            workspace,
+            exclude: &workspace.exclude,
+            respect_gitignore: workspace.respect_gitignore,
+        };
+        let place = place.at("seed");
+        source::plan(
+            &wanted,
             facts.seed.as_ref(),
-            &place.at("seed"),
+            &place,
+            &source::SEED,
             problems,
         )
     });
@@ -153,7 +154,7 @@ fn keep(
 }
 
 /// Tells which gitignore patterns cannot be read.
-fn patterns(patterns: &[String], place: &Pointer, problems: &mut Vec<Problem>) {
+pub(super) fn patterns(patterns: &[String], place: &Pointer, problems: &mut Vec<Problem>) {
     for (index, pattern) in patterns.iter().enumerate() {
         if let Some(why) = exclude::bad_pattern(pattern) {
             problems.push(pattern_invalid(pattern, &why, place.at(index)));
@@ -174,7 +175,12 @@ pub(super) fn pattern_invalid(pattern: &str, why: &str, place: Pointer) -> Probl
 
 /// The seed as it was walked, where it was.
 pub(super) fn listing(facts: &Facts) -> Option<&SeedListing> {
-    match &facts.seed {
+    walked(facts.seed.as_ref())
+}
+
+/// The source as it was walked, where it was.
+pub(super) fn walked(fact: Option<&SeedFact>) -> Option<&SeedListing> {
+    match fact {
         Some(SeedFact::Directory(listing)) => Some(listing),
         Some(
             SeedFact::Missing
@@ -240,169 +246,6 @@ fn environment(
             path.clone()
         }
     }
-}
-
-fn seed(
-    shown: &str,
-    workspace: &Workspace,
-    fact: Option<&SeedFact>,
-    place: &Pointer,
-    problems: &mut Vec<Problem>,
-) -> Option<PlannedSeed> {
-    let name = text::escape(shown);
-    let mut refuse = |code, message: String, help: &str| {
-        problems.push(Problem::new(code, place.clone(), message).help(help));
-        None
-    };
-    let listing = match fact {
-        None | Some(SeedFact::Missing) => {
-            return refuse(
-                ProblemCode::SeedMissing,
-                format!("there is no directory or archive `{name}`"),
-                "host paths begin at the directory of the request file; create it or name another",
-            );
-        }
-        Some(SeedFact::NotADirectory) => {
-            return refuse(
-                ProblemCode::SeedNotADirectory,
-                format!("`{name}` is neither a directory nor an archive"),
-                "name a directory or a tar; its contents become /workspace",
-            );
-        }
-        Some(SeedFact::Unreadable(why)) => {
-            return refuse(
-                ProblemCode::SeedUnreadable,
-                format!("`{name}` cannot be listed: {why}"),
-                "make it readable for you, or name another directory",
-            );
-        }
-        Some(SeedFact::NotAnArchive(why)) => {
-            return refuse(
-                ProblemCode::SeedNotADirectory,
-                format!(
-                    "`{name}` is neither a directory nor an archive: {}",
-                    text::escape(why)
-                ),
-                "name a directory, or a tar that is plain or packed with gzip or zstd",
-            );
-        }
-        Some(SeedFact::BadArchive(why)) => {
-            return refuse(
-                ProblemCode::SeedArchive,
-                format!("the archive `{name}` is not taken: {}", text::escape(why)),
-                "unpack it yourself, look at what it holds, and name the directory; an archive may hold as much as `disk`",
-            );
-        }
-        Some(SeedFact::Directory(listing)) => listing,
-    };
-    if let Some(state) = &listing.contains_state {
-        return refuse(
-            ProblemCode::SeedContainsState,
-            match state.is_empty() {
-                true => format!("`{name}` is pyro's own state directory"),
-                false => format!(
-                    "`{name}` has pyro's own state in it, at `{}`",
-                    text::escape(&state.0)
-                ),
-            },
-            "name a smaller directory, leave it out (`workspace.exclude`), or keep pyro's state elsewhere (PYRO_STATE_DIR)",
-        );
-    }
-    let unreadable: Vec<_> = (listing.entries.iter())
-        .filter_map(|entry| Some((&entry.path, entry.error.as_ref()?)))
-        .collect();
-    if !unreadable.is_empty() {
-        let mut problem = Problem::new(
-            ProblemCode::SeedUnreadable,
-            place.clone(),
-            format!(
-                "{} in `{name}` cannot be read",
-                text::count(unreadable.len() as u64, "path", "paths")
-            ),
-        )
-        .help("make all of it readable for you, or leave these paths out (`workspace.exclude`)");
-        for (path, why) in unreadable.iter().take(NAMED) {
-            problem = problem.note(format!("{}: {why}", text::escape(&path.0)));
-        }
-        if unreadable.len() > NAMED {
-            problem = problem.note(format!("and {} more", unreadable.len() - NAMED));
-        }
-        problems.push(problem);
-    }
-    let mut planned = PlannedSeed {
-        path: listing.path.clone(),
-        shown: shown.to_owned(),
-        files: 0,
-        others: 0,
-        bytes: 0,
-        left_out: Vec::new(),
-        left_out_more: listing.left_out_more,
-        exclude: workspace.exclude.clone(),
-        respect_gitignore: workspace.respect_gitignore,
-        archive: listing.archive,
-        listing: listing_digest(listing),
-        contents: None,
-    };
-    for entry in &listing.entries {
-        let mut leave_out = |reason: &str| {
-            planned.left_out.push(LeftOut {
-                path: entry.path.clone(),
-                reason: reason.to_owned(),
-            });
-        };
-        match entry.kind {
-            EntryKind::File => {
-                planned.files += 1;
-                planned.bytes = planned.bytes.saturating_add(entry.size);
-            }
-            EntryKind::Directory | EntryKind::Symlink(_) => planned.others += 1,
-            EntryKind::Fifo => leave_out("fifo"),
-            EntryKind::Socket => leave_out("socket"),
-            EntryKind::Device => leave_out("device"),
-            EntryKind::Unknown => leave_out("not readable"),
-        }
-    }
-    planned.left_out.extend(listing.left_out.iter().map(|left| {
-        let mut path = left.path.clone();
-        if left.directory {
-            path.0.push(b'/');
-        }
-        LeftOut {
-            path,
-            reason: left.reason.clone(),
-        }
-    }));
-    planned.left_out.sort();
-    let more = planned.left_out.len().saturating_sub(MAX_LEFT_OUT);
-    planned.left_out.truncate(MAX_LEFT_OUT);
-    planned.left_out_more += more as u64;
-    Some(planned)
-}
-
-/// Of what a checkout elsewhere has too: no permission bits but that for running, which the umask leaves alone.
-fn listing_digest(listing: &SeedListing) -> Digest {
-    let mut text = Vec::new();
-    if let Some(archive) = listing.archive {
-        text.extend_from_slice(&archive.sha256.0);
-    }
-    for entry in &listing.entries {
-        let (kind, more) = match &entry.kind {
-            EntryKind::File if entry.mode & 0o100 != 0 => (b'x', &[][..]),
-            EntryKind::File => (b'f', &[][..]),
-            EntryKind::Directory => (b'd', &[][..]),
-            EntryKind::Symlink(target) => (b'l', target.0.as_slice()),
-            EntryKind::Fifo | EntryKind::Socket | EntryKind::Device | EntryKind::Unknown => {
-                continue;
-            }
-        };
-        text.push(kind);
-        text.extend_from_slice(&entry.size.to_le_bytes());
-        for part in [entry.path.0.as_slice(), more] {
-            text.extend_from_slice(part);
-            text.push(0);
-        }
-    }
-    Digest::of(&text)
 }
 
 /// Why a path must not be shown inside, if it must not.

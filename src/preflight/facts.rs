@@ -23,6 +23,8 @@ pub struct Facts {
     pub variables: BTreeMap<String, HostVariable>,
     /// The seed directory, where the request has one.
     pub seed: Option<SeedFact>,
+    /// What `sync` steps lay over the workspace.
+    pub syncs: Vec<SyncFact>,
     /// The root file system of a `dir:` environment.
     pub environment: Option<EnvironmentFact>,
     /// Exposed paths, by the request's spelling.
@@ -143,7 +145,28 @@ pub enum GroupVersion {
     Two,
 }
 
-/// The seed directory.
+impl Facts {
+    /// What was found where a `sync` step takes its files from.
+    pub fn sync(&self, from: &str, exclude: &[String]) -> Option<&SeedFact> {
+        let mut known = self.syncs.iter();
+        let fact = known.find(|fact| fact.from == from && fact.exclude == exclude)?;
+        Some(&fact.found)
+    }
+}
+
+/// A host directory or archive that a `sync` step names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncFact {
+    /// As the request spells it.
+    pub from: String,
+    /// What the step leaves out of it.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// The same as of a seed.
+    pub found: SeedFact,
+}
+
+/// The seed directory, or what a `sync` step names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SeedFact {

@@ -25,7 +25,8 @@ use std::path::Path;
 pub struct Input {
     /// What the request wants it for.
     pub kind: InputKind,
-    /// As the request spells it; of `seed` the path below the seed, `.` for the seed itself.
+    /// As the request spells it; of `seed` the path below the seed, `.` for the seed itself; of `sync` what the step
+    /// names, with the path below it.
     pub name: Bytes,
     /// What is there, in words: `file 0644`, `directory 0755`, `nothing at /srv/out/a.txt`.
     pub is: String,
@@ -52,6 +53,8 @@ pub enum InputKind {
     Expose,
     /// The seed, or something in it.
     Seed,
+    /// What a `sync` step names, or something in it.
+    Sync,
     /// A host file that the request takes bytes from.
     From,
     /// A host file that a text is held against.
@@ -71,6 +74,7 @@ impl InputKind {
             Self::Environment => "environment",
             Self::Expose => "expose",
             Self::Seed => "seed",
+            Self::Sync => "sync",
             Self::From => "from",
             Self::Golden => "golden",
             Self::Export => "export",
@@ -142,9 +146,15 @@ pub fn inputs(facts: &Facts) -> Vec<Input> {
         out.push(export(name, fact));
     }
     if let Some(fact) = &facts.seed {
-        seed(fact, &mut out);
+        source(fact, InputKind::Seed, &seed_name, &mut out);
+    }
+    for sync in &facts.syncs {
+        let name = |path: &[u8]| sync_name(&sync.from, path);
+        source(&sync.found, InputKind::Sync, &name, &mut out);
     }
     out.sort();
+    // Two steps may take different parts of one directory.
+    out.dedup();
     out
 }
 
@@ -170,8 +180,21 @@ fn export(name: &str, fact: &ExportFact) -> Input {
     Input::new(InputKind::Export, name, is, digest)
 }
 
-fn seed(fact: &SeedFact, out: &mut Vec<Input>) {
-    let mut root = |is: String| out.push(Input::new(InputKind::Seed, ".", is, None));
+/// How something of the seed is called; the seed itself has an empty path.
+fn seed_name(path: &[u8]) -> Bytes {
+    if path.is_empty() { b"." } else { path }.into()
+}
+
+/// How something of what a `sync` step names is called; that itself has an empty path.
+pub(crate) fn sync_name(from: &str, path: &[u8]) -> Bytes {
+    match path {
+        b"" => from.into(),
+        path => [from.as_bytes(), b"/", path].concat().into(),
+    }
+}
+
+fn source(fact: &SeedFact, kind: InputKind, name: &dyn Fn(&[u8]) -> Bytes, out: &mut Vec<Input>) {
+    let mut root = |is: String| out.push(Input::new(kind, name(b""), is, None));
     let listing = match fact {
         SeedFact::Missing => return root("nothing".to_owned()),
         SeedFact::NotADirectory => return root("no directory".to_owned()),
@@ -183,15 +206,17 @@ fn seed(fact: &SeedFact, out: &mut Vec<Input>) {
     if let Some(archive) = listing.archive {
         let digest = archive.sha256;
         let is = format!("archive at {}", listing.path.display());
-        return out.push(Input::new(InputKind::Seed, ".", is, Some(digest)));
+        return out.push(Input::new(kind, name(b""), is, Some(digest)));
     }
     root(format!("directory at {}", listing.path.display()));
     for entry in &listing.entries {
-        out.push(seed_entry(&listing.path, entry));
+        let (is, digest) = seed_entry(&listing.path, entry);
+        out.push(Input::new(kind, name(&entry.path), is, digest));
     }
 }
 
-fn seed_entry(root: &Path, entry: &SeedEntry) -> Input {
+/// What stands at a path of a seed, and the digest of what it holds.
+fn seed_entry(root: &Path, entry: &SeedEntry) -> (String, Option<Digest>) {
     let SeedEntry {
         path,
         kind,
@@ -199,7 +224,7 @@ fn seed_entry(root: &Path, entry: &SeedEntry) -> Input {
         size: _,
         error,
     } = entry;
-    let (is, digest) = match kind {
+    match kind {
         EntryKind::File => {
             let bits = mode & 0o777;
             match hash(&root.join(OsStr::from_bytes(path))) {
@@ -219,8 +244,7 @@ fn seed_entry(root: &Path, entry: &SeedEntry) -> Input {
             format!("not known: {}", error.as_deref().unwrap_or("it went away")),
             None,
         ),
-    };
-    Input::new(InputKind::Seed, path.clone(), is, digest)
+    }
 }
 
 /// The sha256 of a regular file, which is no link.

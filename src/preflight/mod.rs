@@ -15,14 +15,16 @@ mod touched;
 pub use facts::{
     ArchiveFact, EntryKind, EnvironmentFact, ExistingFact, ExportFact, ExposeFact, Facts, FileFact,
     GoldenFact, GroupFacts, GroupVersion, HostFacts, LimitFact, LivingFact, MAX_FILE, MAX_LEFT_OUT,
-    MadeFact, ParentFact, SeedContent, SeedEntry, SeedFact, SeedLeftOut, SeedListing, TargetFact,
+    MadeFact, ParentFact, SeedContent, SeedEntry, SeedFact, SeedLeftOut, SeedListing, SyncFact,
+    TargetFact,
 };
 
+pub(crate) use inputs::sync_name;
 pub use inputs::{Input, InputKind, inputs};
 
 use crate::exclude::Exclude;
 use crate::request::{Action, Environment, HostVariable, Request, Size};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// What an archive may hold where the request says nothing about `disk`.
@@ -64,15 +66,28 @@ pub fn gather(request: &Request, around: &Surroundings) -> Facts {
         let file = file::read(&base.join(from));
         facts.from.insert(from.to_owned(), file);
     }
-    if let Some(seed) = &request.workspace.seed {
-        let touched = touched::guest_paths(request, &facts.from);
-        let workspace = &request.workspace;
+    let workspace = &request.workspace;
+    let copies = workspace.seed.is_some()
+        || (request.selected()).any(|(_, step)| matches!(step.action, Action::Sync(_)));
+    let touched = match copies {
+        true => touched::guest_paths(request, &facts.from),
+        false => BTreeSet::new(),
+    };
+    let limit = workspace.disk.map_or(ARCHIVE_LIMIT, Size::as_bytes);
+    let source = |path: &str, exclude: &Exclude, touched: &BTreeSet<Vec<u8>>| {
+        let path = base.join(path);
+        archive::listing(&path, exclude, touched, limit)
+            .unwrap_or_else(|| seed::walk(&path, exclude, touched, around))
+    };
+    if let Some(seed) = &workspace.seed {
         let exclude = Exclude::new(&workspace.exclude, workspace.respect_gitignore);
-        let limit = workspace.disk.map_or(ARCHIVE_LIMIT, Size::as_bytes);
-        let path = base.join(seed);
-        facts.seed = Some(match archive::listing(&path, &exclude, &touched, limit) {
-            Some(fact) => fact,
-            None => seed::walk(&path, &exclude, &touched, around),
+        facts.seed = Some(source(seed, &exclude, &touched));
+    }
+    for ((from, exclude), touched) in syncs(request, &touched) {
+        facts.syncs.push(SyncFact {
+            from: from.to_owned(),
+            exclude: exclude.to_vec(),
+            found: source(from, &Exclude::new(exclude, false), &touched),
         });
     }
     match &request.workspace.environment {
@@ -102,11 +117,30 @@ pub fn gather(request: &Request, around: &Surroundings) -> Facts {
     let repository = host::repository(base);
     let seed = request.workspace.seed.iter();
     let named = seed.chain(facts.from.keys()).chain(facts.exports.keys());
+    let named = named.chain(facts.syncs.iter().map(|sync| &sync.from));
     facts.outside = named
         .filter(|path| !host::resolve(&base.join(path)).0.starts_with(&repository))
         .cloned()
         .collect();
     facts
+}
+
+/// What a `sync` step names, and what it leaves out of that.
+type Source<'r> = (&'r str, &'r [String]);
+
+/// What `sync` steps name: each source once for each list of exclusions, with the paths in it that steps speak of.
+fn syncs<'r>(
+    request: &'r Request,
+    touched: &BTreeSet<Vec<u8>>,
+) -> BTreeMap<Source<'r>, BTreeSet<Vec<u8>>> {
+    let mut all: BTreeMap<Source<'_>, BTreeSet<Vec<u8>>> = BTreeMap::new();
+    for (_, step) in request.selected() {
+        if let Action::Sync(sync) = &step.action {
+            let known = all.entry((&sync.from, &sync.exclude)).or_default();
+            known.append(&mut touched::below(touched, &sync.to));
+        }
+    }
+    all
 }
 
 #[cfg(test)]

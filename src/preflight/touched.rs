@@ -2,7 +2,7 @@
 
 use super::facts::FileFact;
 use crate::patch;
-use crate::request::{Action, Content, Request, Step, TextExpect};
+use crate::request::{Action, Content, GuestPath, Request, Step, TextExpect};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every `from` of the request, as it spells them.
@@ -46,6 +46,7 @@ fn contents<'a>(step: &'a Step, see: &mut impl FnMut(&'a Content)) {
         | Action::Read(_)
         | Action::List(_)
         | Action::Diff(_)
+        | Action::Sync(_)
         | Action::Export(_)
         | Action::Snapshot(_)
         | Action::Reset(_) => {}
@@ -61,6 +62,18 @@ fn contents<'a>(step: &'a Step, see: &mut impl FnMut(&'a Content)) {
         let TextExpect { equals, .. } = text;
         equals.iter().for_each(&mut *see);
     }
+}
+
+/// Those of the paths that lie below a directory, relative to it.
+pub(super) fn below(paths: &BTreeSet<Vec<u8>>, dir: &GuestPath) -> BTreeSet<Vec<u8>> {
+    let inside = |path: &Vec<u8>| match dir.is_root() {
+        true => Some(path.clone()),
+        false => {
+            let rest = path.strip_prefix(dir.as_bytes())?;
+            rest.strip_prefix(b"/").map(<[u8]>::to_vec)
+        }
+    };
+    paths.iter().filter_map(inside).collect()
 }
 
 /// Every path of the workspace whose earlier contents matter.
@@ -96,6 +109,7 @@ pub(super) fn guest_paths(
             Action::Exec(_)
             | Action::List(_)
             | Action::Diff(_)
+            | Action::Sync(_)
             | Action::Export(_)
             | Action::Snapshot(_)
             | Action::Reset(_) => {}

@@ -2,7 +2,7 @@
 //! document's; a new field is optional, so that old receipts stay readable.
 
 use super::{ChangeReport, StepReport, Text};
-use crate::plan::{LeftOutStep, PlannedLimit};
+use crate::plan::{LeftOutStep, PlannedLimit, PlannedSeed};
 use crate::request::{Combination, Digest};
 use crate::workspace::HostFile;
 use serde::{Deserialize, Serialize};
@@ -114,11 +114,11 @@ pub struct EnvironmentReport {
     pub expose: Vec<String>,
 }
 
-/// What filled the workspace.
+/// What filled the workspace, or was laid over it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SeedReport {
-    /// Host directory.
+    /// Host directory or archive.
     pub path: String,
     /// Files, directories and links that were copied.
     pub entries: u64,
@@ -129,6 +129,23 @@ pub struct SeedReport {
     /// How many more there are.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out_more: u64,
+}
+
+impl SeedReport {
+    /// What a plan says of it; nothing was copied yet.
+    pub(crate) fn planned(source: &PlannedSeed) -> Self {
+        let left_out = source.left_out.iter().map(|left| LeftOutReport {
+            path: Text::from(&left.path[..]),
+            reason: left.reason.clone(),
+        });
+        Self {
+            path: source.path.display().to_string(),
+            entries: 0,
+            bytes: 0,
+            left_out: left_out.collect(),
+            left_out_more: source.left_out_more,
+        }
+    }
 }
 
 /// A path of the seed that was not carried over.

@@ -1,6 +1,6 @@
 //! What one step did.
 
-use super::{ChangeReport, CountsReport, EntryReport, FileReport, RefusalReport, Text};
+use super::{ChangeReport, CountsReport, EntryReport, FileReport, RefusalReport, SeedReport, Text};
 use crate::workspace::HostFile;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -52,6 +52,9 @@ pub struct StepReport {
     /// Workspace files that `write`, `patch` and `delete` changed, or `read` read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileReport>,
+    /// Of `sync`: what was laid over the workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync: Option<SeedReport>,
     /// Of `diff`: the patch text. Of `list`: the paths, one a line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<Text>,

@@ -3,7 +3,8 @@
 use super::model::{
     Action, ChangedExpect, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, Keep,
     List, MachineChoice, Missing, Overwrite, PatchMatch, PatchStep, Point, Read, Request, Reset,
-    Signal, Snapshot, SnapshotName, Step, StepId, TextExpect, Workspace, Write, WriteFile,
+    Signal, Snapshot, SnapshotName, Step, StepId, SyncStep, TextExpect, Workspace, Write,
+    WriteFile,
 };
 use super::tree::{Node, Value};
 use super::{
@@ -157,6 +158,14 @@ fn action(node: &Node) -> Action {
         }),
         "diff" => Action::Diff(Diff {
             against: Point::parse(string(value)).expect(CHECKED),
+            exclude: texts(node, "exclude"),
+        }),
+        "sync" => Action::Sync(SyncStep {
+            from: string(value).to_owned(),
+            to: node
+                .get("to")
+                .map(|to| path(string(to)))
+                .unwrap_or_default(),
             exclude: texts(node, "exclude"),
         }),
         "export" => Action::Export(Export {

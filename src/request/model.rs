@@ -278,6 +278,8 @@ pub enum Action {
     List(List),
     /// Shows what changed since the baseline, or a snapshot.
     Diff(Diff),
+    /// Lays a host directory or archive over the workspace.
+    Sync(SyncStep),
     /// Copies a file or directory to the host.
     Export(Export),
     /// Keeps what the workspace is now.
@@ -420,6 +422,17 @@ pub struct Snapshot {
 pub struct Reset {
     /// Where to.
     pub to: Point,
+}
+
+/// `sync`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SyncStep {
+    /// A host directory or archive, relative to the request file.
+    pub from: String,
+    /// The directory that it is laid over; `/workspace` by default.
+    pub to: GuestPath,
+    /// Gitignore patterns of what is left out of it.
+    pub exclude: Vec<String>,
 }
 
 /// `export`.

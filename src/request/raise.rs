@@ -257,6 +257,11 @@ fn raise_action(action: &Action, fields: &mut Fields) {
         }
         Action::Snapshot(snapshot) => fields.text("snapshot", Some(&snapshot.name)),
         Action::Reset(reset) => fields.text("reset", Some(&reset.to)),
+        Action::Sync(sync) => {
+            fields.text("sync", Some(&sync.from));
+            fields.text("to", Some(&sync.to).filter(|to| !to.is_root()));
+            fields.list("exclude", &sync.exclude);
+        }
         Action::Export(export) => {
             fields.text("export", Some(&export.path));
             fields.text("to", Some(&export.to));

@@ -98,6 +98,10 @@ impl Step {
     pub fn reset(to: impl Into<String>) -> StepBuilder {
         Self::verb("reset", Node::text(to))
     }
+    /// Lays a host directory or archive over the workspace.
+    pub fn sync(from: impl Into<String>) -> StepBuilder {
+        Self::verb("sync", Node::text(from))
+    }
     /// Copies a file or directory to the host.
     pub fn export(path: impl Into<String>, to: impl Into<String>) -> StepBuilder {
         Self::verb("export", Node::text(path)).set(&["to"], Node::text(to))
@@ -186,7 +190,11 @@ impl StepBuilder {
     pub fn recursive(self) -> Self {
         self.flag(&["recursive"])
     }
-    /// `diff`: one more gitignore pattern of paths to leave out.
+    /// `sync`: the directory of the workspace that it is laid over.
+    pub fn to(self, path: impl Into<String>) -> Self {
+        self.set(&["to"], Node::text(path))
+    }
+    /// `diff`, `sync`: one more gitignore pattern of paths to leave out.
     pub fn exclude(self, pattern: impl Into<String>) -> Self {
         self.add(&["exclude"], pattern)
     }

@@ -414,6 +414,28 @@ pub(crate) static VERBS: &[Verb] = &[
         expect: &[Key::new("text", Table(&TEXT_EXPECT), "The differences, as a unified diff.")],
     },
     Verb {
+        key: Key::new(
+            "sync",
+            Text(Kind::HostPath),
+            "Lays a host directory or tar (plain, or packed with gzip or zstd) over what is in the workspace, all of it or nothing; nothing is deleted.",
+        ),
+        siblings: &[
+            Key::new(
+                "to",
+                Text(Kind::GuestPath),
+                "The directory that it is laid over; it is made where it is missing.",
+            )
+            .default("`/workspace`"),
+            Key::new(
+                "exclude",
+                List(&Text(Kind::Glob)),
+                "Gitignore patterns of what is left out, relative to the source.",
+            )
+            .default("none"),
+        ],
+        expect: &[CHANGES],
+    },
+    Verb {
         key: Key::new("export", Text(Kind::GuestPath), "Copies a file or directory to the host."),
         siblings: &[
             Key::new(

@@ -16,8 +16,8 @@ pub use stale::{Change, Stale};
 
 use crate::execute::{Event, Ran};
 use crate::pipeline::{self, Error, Options};
-use crate::plan::{Plan, plan, seed_contents, to_json};
-use crate::preflight::{Facts, FileFact, HostFacts, Input, InputKind, SeedFact, inputs};
+use crate::plan::{Plan, PlannedAction, plan, seed_contents, sync_contents, to_json};
+use crate::preflight::{Facts, FileFact, HostFacts, Input, InputKind, SeedFact, inputs, sync_name};
 use crate::request::{Digest, Document, ParseErrors, Request, Selection, Syntax, parse};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -231,6 +231,18 @@ impl SavedPlan {
             // An archive is compared whole, by its digest.
             seed.contents = (seed.archive.is_none()).then(|| seed_contents(&self.inputs));
         }
+        for step in &mut planned.steps {
+            let PlannedAction::Sync(sync) = &mut step.action else {
+                continue;
+            };
+            let source = &mut sync.source;
+            if let Some(SeedFact::Directory(listing)) =
+                now.facts.sync(&source.shown, &source.exclude)
+                && listing.archive.is_none()
+            {
+                source.contents = Some(sync_contents(&self.inputs, &source.shown, listing));
+            }
+        }
         Ok(planned)
     }
 
@@ -301,28 +313,44 @@ fn request_file(path: &Path) -> Input {
     Input::new(InputKind::Request, name, is, digest)
 }
 
-/// The first file of the seed that is not what the planner saw.
+/// The first file of the seed, or of what a `sync` names, that is not what the planner saw.
 fn unsteady(facts: &Facts, inputs: &[Input]) -> Option<String> {
-    let Some(SeedFact::Directory(listing)) = &facts.seed else {
+    let seed = facts.seed.as_ref();
+    let seed =
+        seed.and_then(|seed| unsteady_in(seed, &|path| input(inputs, InputKind::Seed, path)));
+    seed.or_else(|| {
+        facts.syncs.iter().find_map(|sync| {
+            unsteady_in(&sync.found, &|path| {
+                input(inputs, InputKind::Sync, &sync_name(&sync.from, path))
+            })
+        })
+    })
+}
+
+fn input<'i>(inputs: &'i [Input], kind: InputKind, name: &[u8]) -> Option<&'i Input> {
+    let mut all = inputs.iter();
+    all.find(|input| input.kind == kind && input.name[..] == *name)
+}
+
+fn unsteady_in<'i>(
+    source: &SeedFact,
+    input: &dyn Fn(&[u8]) -> Option<&'i Input>,
+) -> Option<String> {
+    let SeedFact::Directory(listing) = source else {
         return None;
     };
     if listing.archive.is_some() {
         // Looked at once, and whole.
         return None;
     }
-    let other = listing.contents.iter().find(|content| {
-        let input = inputs
-            .iter()
-            .find(|input| input.kind == InputKind::Seed && input.name == content.path);
-        match &content.file {
-            FileFact::Content(bytes) => {
-                input.and_then(|input| input.digest) != Some(Digest::of(bytes))
-            }
-            FileFact::Missing
-            | FileFact::NotAFile(_)
-            | FileFact::Unreadable(_)
-            | FileFact::TooLarge(_) => false,
+    let other = listing.contents.iter().find(|content| match &content.file {
+        FileFact::Content(bytes) => {
+            input(&content.path).and_then(|input| input.digest) != Some(Digest::of(bytes))
         }
+        FileFact::Missing
+        | FileFact::NotAFile(_)
+        | FileFact::Unreadable(_)
+        | FileFact::TooLarge(_) => false,
     });
     other.map(|content| content.path.lossy().into_owned())
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// Where the disk refuses.
-pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     remove_tree_at(rustix::fs::CWD, path.as_os_str().as_bytes())
 }
 

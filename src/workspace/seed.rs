@@ -148,7 +148,7 @@ pub fn fill(
             None => copier.copy(seed)?,
             Some(limit) => {
                 let unpacked = folder.join("unpacked");
-                let Unpacked { whole, closed } = unpack_seed(seed.path, limit, &unpacked)?;
+                let Unpacked { whole, closed } = unpack_source(seed.path, limit, &unpacked)?;
                 (archive, copier.closed) = (Some(whole.sha256), closed);
                 copier.copy(Seed {
                     path: &unpacked,
@@ -162,8 +162,12 @@ pub fn fill(
     Ok(Filled { archive, ..filled })
 }
 
-/// Beside the tree: what is copied from there is left out, counted and recorded as that of any directory.
-fn unpack_seed(archive: &Path, limit: u64, into: &Path) -> Result<Unpacked, SeedError> {
+/// Unpacks an archive beside the tree, into a directory that is made. What is copied from there is left out, counted and recorded as that of any directory.
+pub(crate) fn unpack_source(
+    archive: &Path,
+    limit: u64,
+    into: &Path,
+) -> Result<Unpacked, SeedError> {
     let file = File::open(archive).map_err(reading(archive))?;
     fs::create_dir(into).map_err(writing(into))?;
     crate::archive::unpack(file, limit, into).map_err(|error| match error {

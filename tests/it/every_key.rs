@@ -87,6 +87,7 @@ fn right_words_in_any_place_are_answered() {
         ("export", json!("a")),
         ("snapshot", json!("a")),
         ("reset", json!("baseline")),
+        ("sync", json!("a")),
     ];
     let siblings = [
         "id",

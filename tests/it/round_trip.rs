@@ -7,8 +7,8 @@ use pyro::request::{
     Action, Capture, CaptureSource, ChangedExpect, Combination, Command, Content, Cpus, Delete,
     Diff, Digest, Duration, Environment, Exec, Expect, Export, GuestPath, Keep, List,
     MachineChoice, Missing, Overwrite, PatchMatch, PatchStep, Point, Read, Request, Reset, Retry,
-    Signal, Size, Snapshot, SnapshotName, Step, StepId, Syntax, TextExpect, Workspace, Write,
-    WriteFile, canonical_json, emit, literal, parse,
+    Signal, Size, Snapshot, SnapshotName, Step, StepId, SyncStep, Syntax, TextExpect, Workspace,
+    Write, WriteFile, canonical_json, emit, literal, parse,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -163,6 +163,12 @@ fn plain() -> impl Strategy<Value = (Action, Expect)> {
         }),
         snapshot_name().prop_map(|name| Action::Snapshot(Snapshot { name })),
         point().prop_map(|to| Action::Reset(Reset { to })),
+        (
+            host_path(),
+            prop_oneof![guest_file(), Just(GuestPath::root())],
+            vec("[a-z*!/\"]{1,5}", 0..3)
+        )
+            .prop_map(|(from, to, exclude)| Action::Sync(SyncStep { from, to, exclude })),
         (guest_file(), host_path(), any::<bool>()).prop_map(|(path, to, allow)| {
             let overwrite = if allow {
                 Overwrite::Allow
@@ -309,6 +315,7 @@ fn source(action: &Action) -> Option<CaptureSource> {
         Action::Write(_)
         | Action::Patch(_)
         | Action::Delete(_)
+        | Action::Sync(_)
         | Action::Export(_)
         | Action::Snapshot(_)
         | Action::Reset(_) => None,

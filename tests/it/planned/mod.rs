@@ -40,14 +40,20 @@ proptest! {
     #![proptest_config(config(96))]
 
     #[test]
-    fn plans_come_true((seed, twins) in seed(), wishes in wishes()) {
-        Trial::new(&seed, twins).try_out(&seed, &wishes);
+    fn plans_come_true(
+        (seed, twins) in seed(),
+        (other, other_twins) in seed(),
+        wishes in wishes(),
+    ) {
+        Trial::new(&seed, twins, other, other_twins).try_out(&seed, &wishes);
     }
 }
 
 /// One request in a folder of its own.
 struct Trial {
     world: World,
+    /// What `sync` steps take from.
+    other: Tree,
 }
 
 impl Drop for Trial {
@@ -57,14 +63,16 @@ impl Drop for Trial {
 }
 
 impl Trial {
-    fn new(seed: &Tree, twins: bool) -> Self {
+    fn new(seed: &Tree, twins: bool, other: Tree, other_twins: bool) -> Self {
         let world = World::new();
         seed.make(&world.work().join("seed"), twins);
-        Self { world }
+        other.make(&world.work().join("other"), other_twins);
+        world.write("other.tar", other.packed());
+        Self { world, other }
     }
 
     fn try_out(&self, seed: &Tree, wishes: &Wishes) {
-        let mut document = wishes.document(seed);
+        let mut document = wishes.document(seed, &self.other);
         let mut tried = false;
         let plan = loop {
             let problems = match self.plan(&document) {
@@ -90,6 +98,8 @@ impl Trial {
         self.comes_true(seed, &plan, &document);
         let now = Tree::read(&self.world.work().join("seed"));
         assert_eq!(now, *seed, "the seed is only read");
+        let now = Tree::read(&self.world.work().join("other"));
+        assert_eq!(now, self.other, "so is what a sync takes");
     }
 
     fn options(&self) -> Options {
@@ -182,7 +192,7 @@ impl Trial {
                 } else if let PlannedAction::Reset(to) = &step.action {
                     promised = marks.get(to).expect("an earlier step made it").clone();
                 } else {
-                    promised.promised(step);
+                    promised.promised(step, &self.other);
                 }
                 self.check(step, report, &promised, &told);
             }

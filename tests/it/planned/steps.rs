@@ -191,6 +191,7 @@ enum Wish {
     Export(Pick, u8, bool),
     Snapshot(&'static str),
     Reset(&'static str),
+    Sync(Option<Pick>, bool, bool),
 }
 
 /// What snapshots are called here: few names, so that some come twice and some are missed.
@@ -213,6 +214,8 @@ fn wish() -> impl Strategy<Value = Wish> {
             .prop_map(|(pick, to, overwrite)| Wish::Export(pick, to, overwrite)),
         1 => mark().prop_map(Wish::Snapshot),
         1 => prop_oneof![2 => mark(), 1 => Just("baseline")].prop_map(Wish::Reset),
+        3 => (prop::option::of(pick()), any::<bool>(), prop::bool::weighted(0.3))
+            .prop_map(|(to, archive, without)| Wish::Sync(to, archive, without)),
     ]
 }
 
@@ -225,12 +228,12 @@ pub(crate) fn wishes() -> impl Strategy<Value = Wishes> {
 }
 
 impl Wishes {
-    /// The document for a seed, which lies beside it as `seed`.
-    pub(crate) fn document(&self, seed: &Tree) -> Value {
+    /// The document for a seed, which lies beside it as `seed`; `other` and `other.tar` are what `sync` steps take.
+    pub(crate) fn document(&self, seed: &Tree, other: &Tree) -> Value {
         let mut tree = seed.seeded();
         let mut marks = BTreeMap::from([("baseline", tree.clone())]);
         let steps = self.0.iter().map(|(wish, fails)| {
-            let mut step = wish.step(&mut tree);
+            let mut step = wish.step(&mut tree, other);
             if let Wish::Snapshot(name) = wish {
                 marks.entry(name).or_insert_with(|| tree.clone());
             } else if let Wish::Reset(name) = wish
@@ -249,7 +252,7 @@ impl Wishes {
 
 impl Wish {
     /// The step, for a tree that is about as `tree` by then, which becomes about what the step makes of it.
-    fn step(&self, tree: &mut Tree) -> Value {
+    fn step(&self, tree: &mut Tree, other: &Tree) -> Value {
         match self {
             Self::Write(files) => {
                 let mut table = Map::new();
@@ -288,6 +291,22 @@ impl Wish {
                 json!({ "read": paths })
             }
             Self::List(pick, deep) => json!({ "list": pick.path(tree), "recursive": deep }),
+            Self::Sync(to, archive, without) => {
+                let from = if *archive { "other.tar" } else { "other" };
+                let mut step = json!({ "sync": from });
+                let mut taken = other.seeded();
+                if *without {
+                    step["exclude"] = json!(["/a"]);
+                    taken.remove(b"a");
+                }
+                let mut place = String::new();
+                if let Some(to) = to {
+                    place = to.path(tree);
+                    step["to"] = place.clone().into();
+                }
+                tree.lay(&taken, place.as_bytes());
+                step
+            }
             Self::Export(pick, to, overwrite) => {
                 json!({ "export": pick.path(tree), "to": format!("out/{to}"), "overwrite": overwrite })
             }

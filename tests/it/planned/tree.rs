@@ -123,6 +123,29 @@ impl Tree {
         }
     }
 
+    /// As an archive.
+    pub(crate) fn packed(&self) -> Vec<u8> {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (path, node) in &self.0 {
+            let mut header = tar::Header::new_gnu();
+            let (kind, mode, bytes) = match node {
+                Node::Directory { mode } => (tar::EntryType::Directory, *mode, &[][..]),
+                Node::File { bytes, mode } => (tar::EntryType::Regular, *mode, &bytes[..]),
+                Node::Link { target } => {
+                    header.set_link_name_literal(target).expect("short");
+                    (tar::EntryType::Symlink, 0o777, &[][..])
+                }
+                Node::Fifo => (tar::EntryType::Fifo, 0o644, &[][..]),
+            };
+            header.set_entry_type(kind);
+            header.set_mode(mode);
+            header.set_size(bytes.len() as u64);
+            let added = archive.append_data(&mut header, OsStr::from_bytes(path), bytes);
+            added.expect("an entry");
+        }
+        archive.into_inner().expect("an archive")
+    }
+
     /// What a workspace has of it: see W3 of the specification.
     pub(crate) fn seeded(&self) -> Self {
         let kept = self.0.iter().filter(|(_, node)| **node != Node::Fifo);
@@ -175,6 +198,13 @@ impl Tree {
         )
     }
 
+    /// The same tree below a directory.
+    fn under(&self, to: &[u8]) -> Self {
+        let mut tree = Self::default();
+        tree.lay(self, to);
+        tree
+    }
+
     fn put(&mut self, path: &[u8], bytes: &[u8], mode: u32) {
         for parent in above(path) {
             let new = Node::Directory { mode: 0o755 };
@@ -209,8 +239,30 @@ impl Tree {
         }
     }
 
-    /// Does what a step of a plan says it will do, and nothing else.
-    pub(crate) fn promised(&mut self, step: &PlannedStep) {
+    /// Lays another tree over a directory.
+    pub(crate) fn lay(&mut self, other: &Self, to: &[u8]) {
+        let new = Node::Directory { mode: 0o755 };
+        for dir in above(to).chain((!to.is_empty()).then_some(to)) {
+            self.0.entry(dir.to_vec()).or_insert(new.clone());
+        }
+        for (path, node) in &other.0 {
+            let path = match to {
+                b"" => path.clone(),
+                to => [to, b"/", path].concat(),
+            };
+            match node {
+                Node::Directory { .. } => {
+                    self.0.entry(path).or_insert(node.clone());
+                }
+                Node::File { .. } | Node::Link { .. } | Node::Fifo => {
+                    self.0.insert(path, node.clone());
+                }
+            }
+        }
+    }
+
+    /// Does what a step of a plan says it will do, and nothing else. `other` is what `sync` steps take from.
+    pub(crate) fn promised(&mut self, step: &PlannedStep, other: &Self) {
         if let PlannedAction::Write(write) = &step.action {
             for file in &write.files {
                 let path = file.path.as_bytes();
@@ -232,6 +284,27 @@ impl Tree {
             for path in &delete.paths {
                 self.remove(path.as_bytes());
             }
+        } else if let PlannedAction::Sync(sync) = &step.action {
+            let mut other = other.seeded();
+            if !sync.source.exclude.is_empty() {
+                other.remove(b"a");
+            }
+            let replaced: Vec<_> = (sync.replaces.iter())
+                .map(|path| path.as_bytes().to_vec())
+                .collect();
+            let before = self.clone();
+            self.lay(&other, sync.to.as_bytes());
+            let is_leaf = |tree: &Self, path: &Vec<u8>| {
+                let node = tree.0.get(path);
+                node.is_some_and(|node| !matches!(node, Node::Directory { .. }))
+            };
+            for path in before.0.keys() {
+                let kind = is_leaf(&before, path);
+                assert_eq!(kind, is_leaf(self, path), "the plan lays over {path:?}");
+            }
+            let laid = other.under(sync.to.as_bytes());
+            let over = laid.0.keys().filter(|path| is_leaf(&before, path));
+            assert_eq!(replaced, over.cloned().collect::<Vec<_>>());
         } else {
             let verb = step.action.verb();
             assert!(

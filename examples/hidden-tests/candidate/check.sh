@@ -1,0 +1,2 @@
+# What the candidate believes to be the tests.
+echo "1 passed"
