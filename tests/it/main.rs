@@ -37,4 +37,5 @@ mod rules;
 mod runs;
 mod saved;
 mod schema;
+mod sync;
 mod vectors;
