@@ -276,18 +276,21 @@ pub(super) fn refused(refusals: &[Refusal], show: Findings, terminal: &Terminal)
     worst
 }
 
-/// The code of the first finding.
+/// The code of the first reason.
 fn first_code(refusals: &[Refusal]) -> Option<&str> {
     refusals.iter().find_map(|refusal| match refusal {
         Refusal::Document { found, .. } => found.first().map(|finding| &*finding.code),
-        Refusal::Failure { .. } => None,
+        Refusal::Failure { code, .. } => Some(*code),
     })
 }
 
 /// Says that a command failed for a reason that is not in the document.
 pub(super) fn fail(show: Findings, terminal: &Terminal, code: &str, message: &str) {
     match show {
-        Findings::Drawn => terminal.error(message),
+        Findings::Drawn => {
+            terminal.error(message);
+            terminal.hint(&format!("`pyro explain {code}` has more"));
+        }
         Findings::Json => {
             let error = serde_json::json!({ "code": code, "message": message, "help": null });
             terminal.print(&format!(

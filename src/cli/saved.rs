@@ -73,6 +73,7 @@ pub(super) fn refused(error: &SavedError, show: Findings, terminal: &Terminal) -
                 terminal.err(more.as_bytes());
             }
             terminal.help(error.help());
+            terminal.hint(&format!("`pyro explain {}` has more", error.code()));
         }
         Findings::Json => {
             let changes = changes.iter().map(|change| {
