@@ -54,6 +54,7 @@ fn surroundings(base: &Path) -> Surroundings {
     }
     fs::write(base.join("taken.txt"), "taken\n").expect("a new file");
     fs::write(base.join("cut.tar.gz"), b"\x1f\x8b\x08\0").expect("a new file");
+    fs::write(base.join("lay.tar"), [0; 1024]).expect("a new file");
     for (name, size) in [("big.bin", 65 << 20), ("film.bin", 30 << 20)] {
         let file = fs::File::create(base.join(name)).expect("a new file");
         file.set_len(size).expect("a file with a hole");
