@@ -4,7 +4,7 @@ use super::{Error, Pyro, Status, Task};
 use crate::execute::Ran;
 use crate::machine::Cancel;
 use crate::receipt::{
-    ChangeReport, EntryReport, FileReport, Outcome, OutputReport, StepReport, Text,
+    ChangeReport, EntryReport, FileReport, Outcome, OutputReport, SeedReport, StepReport, Text,
 };
 use crate::request::{Request, Step, StepBuilder, literal};
 use crate::workspace::HostFile;
@@ -180,6 +180,12 @@ impl Workspace {
         self.step(Step::export(path, literal(to)), |report, _| {
             report.host_files
         })
+    }
+
+    /// Lays a directory or tar of the host over a directory of it, all of it or nothing.
+    pub fn sync_push(&self, source: &str, dest: &str) -> Task<Result<Option<SeedReport>, Error>> {
+        let step = Step::sync(literal(source)).to(dest);
+        self.step(step, |report, _| report.sync)
     }
 
     /// Keeps what it is now.

@@ -489,6 +489,38 @@ fn a_request_file_runs_in_a_workspace_that_lives() {
 }
 
 #[test]
+fn a_push_lays_files_over_it_or_changes_nothing() {
+    let world = world();
+    let id = create(&world, &[]);
+    world.write("more/note.txt", "pushed\n");
+    world.write("more/sub/tool", "#!/bin/sh\necho tool\n");
+    set_mode(&world.work().join("more/sub/tool"), 0o755);
+    world.write("more/skip.o", "x");
+    let pushed = json(
+        &world,
+        &["sync", "push", &id, "more", "--exclude", "*.o", "--json"],
+    );
+    assert_eq!(pushed["workspace_sync"]["entry_count"], 3, "{pushed}");
+    let ran = ws(&world, &["exec", &id, "--", "./sub/tool"]).ended(0);
+    assert_eq!(ran.stdout(), "tool\n");
+    // A file where the workspace has a directory: nothing of it lands.
+    world.write("bad/aaa", "first\n");
+    world.write("bad/sub", "a file\n");
+    let refused = ws(&world, &["sync", "push", &id, "bad"]).ended(1);
+    assert!(refused.stderr().contains("sub"), "{}", refused.text());
+    let files = json(&world, &["file", "list", &id, "--json"]);
+    let names: Vec<_> = (files["entries"].as_array().expect("entries").iter())
+        .map(|entry| entry["path"].as_str().expect("a path").to_owned())
+        .collect();
+    assert_eq!(
+        names,
+        ["/workspace/note.txt", "/workspace/run.sh", "/workspace/sub"]
+    );
+    let history = json(&world, &["history", &id, "--json"]);
+    assert_eq!(history["entries"][0]["kind"], "sync");
+}
+
+#[test]
 fn each_command_can_print_the_request_that_it_is() {
     let world = world();
     world.write("archive/x", "x");

@@ -275,6 +275,19 @@ pub(super) fn export(used: &Used, path: &str, output: &str) -> Value {
     out
 }
 
+pub(super) fn sync_push(used: &Used, source: &str, dest: &str) -> Value {
+    let mut out = base(used);
+    let sync = used.step().and_then(|step| step.sync.as_ref());
+    out["workspace_sync"] = json!({
+        "source_path": source,
+        "destination": workspace_path(dest),
+        "entry_count": sync.map_or(0, |sync| sync.entries),
+        "bytes_written": sync.map_or(0, |sync| sync.bytes),
+        "mode": if std::path::Path::new(source).is_dir() { "directory" } else { "tar_archive" },
+    });
+    out
+}
+
 pub(super) fn reset(used: &Used, record: &Record, snapshot: &SnapshotRecord) -> Value {
     let counts = used.step().and_then(|step| step.counts);
     let payload = WorkspacePayload::from(record).reset_to(snapshot);

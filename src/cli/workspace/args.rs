@@ -20,6 +20,9 @@ pub(in crate::cli) enum WorkspaceCommand {
     Logs(One),
     /// Show everything that was done to a workspace
     History(History),
+    /// Bring files from the host into a workspace
+    #[command(subcommand)]
+    Sync(SyncCommand),
     /// List, read, write and delete files of a workspace
     #[command(subcommand)]
     File(FileCommand),
@@ -213,6 +216,30 @@ pub(in crate::cli) struct History {
     /// Print the history as JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum SyncCommand {
+    /// Lay a directory or tar over a workspace: all of it or nothing
+    Push(SyncPush),
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct SyncPush {
+    /// Its name or id
+    #[arg(value_name = "WORKSPACE")]
+    pub(super) workspace: String,
+    /// A directory or tar of the host
+    #[arg(value_name = "SOURCE")]
+    pub(super) source: String,
+    /// The directory in the workspace that it is laid over
+    #[arg(long, value_name = "PATH", default_value = "/workspace")]
+    pub(super) dest: String,
+    /// Leave out what this gitignore pattern names
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) exclude: Vec<String>,
+    #[command(flatten)]
+    pub(super) answer: Answer,
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,6 +13,7 @@ mod list;
 mod patch;
 mod snapshot;
 mod summary;
+mod sync;
 mod used;
 
 use super::args::Global;
@@ -21,7 +22,9 @@ use super::terminal::Terminal;
 use crate::Exit;
 use crate::execute::chain;
 use crate::living::{LivingError, Workspaces};
-use args::{DiskCommand, FileCommand, PatchCommand, SnapshotCommand, WorkspaceCommand};
+use args::{
+    DiskCommand, FileCommand, PatchCommand, SnapshotCommand, SyncCommand, WorkspaceCommand,
+};
 
 /// Where a command of the family is: what it was told, and where it prints.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +43,7 @@ pub(super) fn workspace(command: &WorkspaceCommand, global: &Global, terminal: &
         WorkspaceCommand::Exec(args) => return exec::exec(args, here),
         WorkspaceCommand::Logs(args) => history::logs(args, here),
         WorkspaceCommand::History(args) => history::history(args, here),
+        WorkspaceCommand::Sync(SyncCommand::Push(args)) => sync::push(args, here),
         WorkspaceCommand::File(FileCommand::List(args)) => files::list(args, here),
         WorkspaceCommand::File(FileCommand::Read(args)) => files::read(args, here),
         WorkspaceCommand::File(FileCommand::Write(args)) => files::write(args, here),
