@@ -4,6 +4,7 @@ use super::{Kept, finish, folders, inside, program, recipe, run, sh, skipped};
 use crate::harness::{World, is_root, wait_for};
 use pyro::keeper::{self, KeeperError, Program};
 use pyro::workspace::{EndReason, HomeError, StateDir, SweptHomes};
+use pyro_protocol::boot::{BootEnvironment, Ids};
 use pyro_protocol::message::{ExecEnd, Op, Reply, TreeMark, TreeReset};
 use std::fs;
 use std::io::Read as _;
@@ -282,6 +283,71 @@ fn what_creators_and_removers_left_is_swept() {
     }
 }
 
+/// Somebody else has the range of this root inside, and all below it.
+fn take_range_of(root: u32) -> Vec<Option<pyro::machine::IdRangeLock>> {
+    let mut others = Vec::new();
+    // A sandbox of another test may have it for a moment.
+    wait_for("the range", || {
+        loop {
+            let (ids, lock) = pyro::machine::ids_for_this_user().expect("finds ids");
+            let Ids::Range { base } = ids else {
+                panic!("root has ranges");
+            };
+            if base + 1 > root {
+                return false;
+            }
+            others.push(lock);
+            if base + 1 == root {
+                return true;
+            }
+        }
+    });
+    others
+}
+
+#[test]
+fn what_changed_of_an_image_survives_a_stop() {
+    let script = "mkdir -p rootfs/bin rootfs/data; for program in sh cat rm ls chmod; do \
+        path=$(readlink -f \"$(command -v $program)\"); cp \"$path\" rootfs/bin/$program; \
+        for lib in $(ldd \"$path\" | grep -o '/[^ ]*'); do \
+        mkdir -p rootfs$(dirname $lib); cp -L $lib rootfs$lib; done; done; \
+        echo image > rootfs/data/file; echo unwanted > rootfs/data/unwanted";
+    let world = World::new();
+    let made = Command::new("sh")
+        .args(["-ec", script])
+        .current_dir(world.work())
+        .status();
+    assert!(made.expect("starts").success());
+    let mut recipe = recipe();
+    let image = world.work().join("rootfs");
+    recipe.environment = BootEnvironment::Dir(image.to_string_lossy().as_ref().into());
+    let kept = Kept::with(&recipe);
+    kept.start();
+    kept.sh(
+        "echo changed > /data/file; rm /data/unwanted; echo new > /data/new; chmod 600 /data/new",
+    );
+    for shifted in [false, true] {
+        kept.stop();
+        let upper = kept.home.run().join("system/upper/data/new");
+        let others = if shifted && is_root() {
+            take_range_of(fs::metadata(&upper).expect("there").uid())
+        } else {
+            Vec::new()
+        };
+        kept.start();
+        assert_eq!(
+            kept.sh("cat /data/file /data/new; ls /data"),
+            "changed\nnew\nfile\nnew\n"
+        );
+        kept.sh("echo new > /data/new");
+        drop(others);
+    }
+    assert_eq!(
+        fs::read_to_string(image.join("data/file")).expect("reads"),
+        "image\n"
+    );
+}
+
 #[test]
 fn roots_files_follow_its_ids() {
     if !is_root() {
@@ -295,19 +361,7 @@ fn roots_files_follow_its_ids() {
     };
     let first = owner("link").0;
     kept.stop();
-    // Somebody else has the range now.
-    let mut others = Vec::new();
-    loop {
-        let (ids, lock) = pyro::machine::ids_for_this_user().expect("finds ids");
-        let pyro_protocol::boot::Ids::Range { base } = ids else {
-            panic!("root has ranges");
-        };
-        others.push(lock);
-        if base + 1 == first {
-            break;
-        }
-        assert!(others.len() < 200, "the range never came");
-    }
+    let others = take_range_of(first);
     kept.start();
     let second = owner("link").0;
     assert_ne!(first, second);
