@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  starter                            keeper
-//!     --Begin, the lock of the ids-->         makes the machine
+//!     --agent, lock of the ids, Begin-->      makes the machine
 //!     <--Report--                             ready, or why not
 //!     --Go-->                                 serves from now on
 //!  closed before `Go`, the keeper ends with all that it has made
@@ -30,7 +30,7 @@ const LONGEST: u32 = 1 << 20;
 pub(super) struct Begin {
     /// Of the starter.
     pub(super) version: String,
-    /// The ids for the machine; the lock of a range comes with the message.
+    /// The ids for the machine; the lock of a range came before the message.
     pub(super) ids: Ids,
 }
 
@@ -75,26 +75,25 @@ pub(super) fn receive<T: DeserializeOwned>(socket: &mut UnixStream) -> io::Resul
     Ok(serde_json::from_slice(&text)?)
 }
 
-/// Sends a descriptor, or says that there is none.
-pub(super) fn send_lock(socket: &UnixStream, lock: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+/// Sends one or two descriptors.
+pub(super) fn send_descriptors(
+    socket: &UnixStream,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let locks: Vec<_> = lock.into_iter().collect();
-    if !locks.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&locks)) {
-        return Err(io::ErrorKind::OutOfMemory.into());
+    if !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::ErrorKind::InvalidInput.into());
     }
-    let byte = [u8::from(!locks.is_empty())];
-    sendmsg(
-        socket,
-        &[IoSlice::new(&byte)],
-        &mut control,
-        SendFlags::NOSIGNAL,
-    )?;
+    let byte = [0];
+    let parts = [IoSlice::new(&byte)];
+    sendmsg(socket, &parts, &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
-pub(super) fn receive_lock(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+/// The descriptors in the order in which they were sent.
+pub(super) fn receive_descriptors(socket: &UnixStream) -> io::Result<Vec<OwnedFd>> {
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
     let mut parts = [IoSliceMut::new(&mut byte)];
@@ -102,13 +101,13 @@ pub(super) fn receive_lock(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
     if received.bytes != 1 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    let mut lock = None;
+    let mut all = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-            lock = descriptors.last().or(lock);
+            all.extend(descriptors);
         }
     }
-    Ok(lock)
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -117,18 +116,18 @@ mod tests {
     use std::os::fd::AsFd as _;
 
     #[test]
-    fn messages_and_locks_arrive() {
+    fn messages_and_descriptors_arrive() {
         let (mut ours, mut theirs) = UnixStream::pair().expect("a pair");
         let (file, _) = UnixStream::pair().expect("a pair");
-        send_lock(&ours, Some(file.as_fd())).expect("sends");
-        send_lock(&ours, None).expect("sends");
+        send_descriptors(&ours, &[file.as_fd()]).expect("sends");
+        send_descriptors(&ours, &[file.as_fd(), ours.as_fd()]).expect("sends");
         send(&mut ours, &Report::Failed("dance".to_owned())).expect("sends");
-        assert!(receive_lock(&theirs).expect("arrives").is_some());
-        assert!(receive_lock(&theirs).expect("arrives").is_none());
+        assert_eq!(receive_descriptors(&theirs).expect("arrives").len(), 1);
+        assert_eq!(receive_descriptors(&theirs).expect("arrives").len(), 2);
         let report: Report = receive(&mut theirs).expect("arrives");
         assert!(matches!(report, Report::Failed(what) if what == "dance"));
         drop(ours);
         assert!(receive::<Go>(&mut theirs).is_err());
-        assert!(receive_lock(&theirs).is_err());
+        assert!(receive_descriptors(&theirs).is_err());
     }
 }

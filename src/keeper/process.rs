@@ -11,7 +11,9 @@ use super::log::say;
 use super::message::Status;
 use super::serve::{End, Service};
 use super::{END, chain};
-use crate::machine::{Cancel, IdRangeLock, Link, MachineError, Namespace, recover, start_holding};
+use crate::machine::{
+    Cancel, IdRangeLock, Link, MachineError, Namespace, embed, recover, start_holding,
+};
 use crate::workspace::{EndReason, Ended, Home, StateDir, Timestamp, settle};
 use pyro_protocol::Decoder;
 use pyro_protocol::boot::Ids;
@@ -81,7 +83,12 @@ fn keep(words: &[OsString], starter: &mut UnixStream) -> Result<(), String> {
     starter
         .set_read_timeout(Some(BEGIN))
         .map_err(said("hear the starter"))?;
-    let lock = handover::receive_lock(starter).map_err(said("hear the starter"))?;
+    let sent = handover::receive_descriptors(starter);
+    let mut sent = sent.map_err(said("hear the starter"))?.into_iter();
+    if let Some(agent) = sent.next() {
+        embed::adopt(agent);
+    }
+    let lock = sent.next();
     let begin: Begin = handover::receive(starter).map_err(said("hear the starter"))?;
     starter
         .set_read_timeout(None)

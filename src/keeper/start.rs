@@ -79,8 +79,10 @@ pub fn begin_with(
         program: program.path().to_owned(),
         source,
     })?;
-    let told = handover::send_lock(&socket, range.as_ref().map(|range| range.as_fd()));
-    let told = told.and_then(|()| {
+    let told = embed::agent().and_then(|agent| {
+        let range = range.as_ref().map(|range| range.as_fd());
+        let both: Vec<_> = [agent].into_iter().chain(range).collect();
+        handover::send_descriptors(&socket, &both)?;
         let begin = Begin {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ids,

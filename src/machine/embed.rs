@@ -9,17 +9,25 @@ use std::sync::OnceLock;
 
 static AGENT: &[u8] = include_bytes!(env!("PYRO_GUEST"));
 
+static SEALED: OnceLock<OwnedFd> = OnceLock::new();
+
 /// The agent as a sealed file in memory, made once for each process.
 ///
 /// # Errors
 /// Where the kernel has no memory files, or forbids executable ones.
 pub fn agent() -> io::Result<BorrowedFd<'static>> {
-    static SEALED: OnceLock<OwnedFd> = OnceLock::new();
     if let Some(sealed) = SEALED.get() {
         return Ok(sealed.as_fd());
     }
     let made = seal()?;
     Ok(SEALED.get_or_init(|| made).as_fd())
+}
+
+/// Takes the file that another process of the same program has sealed in the place of an own one: what is embedded here
+/// need not even be read then.
+pub(crate) fn adopt(sealed: OwnedFd) {
+    // Where there is one already, it is as good.
+    let _other = SEALED.set(sealed);
 }
 
 fn seal() -> io::Result<OwnedFd> {
