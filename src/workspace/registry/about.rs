@@ -12,6 +12,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+/// No history is as long.
+const MOST: u64 = 1 << 48;
+
 /// What lies beside a workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct About {
@@ -31,6 +34,7 @@ struct About {
     reset_count: u64,
     last_reset_at_ms: Option<u64>,
     snapshots: Vec<AboutSnapshot>,
+    next_sequence: u64,
     request: String,
 }
 
@@ -49,6 +53,8 @@ pub(super) struct Beside {
     /// The oldest first.
     pub(super) snapshots: Vec<SnapshotRecord>,
     pub(super) request: String,
+    /// Beyond all that are known to be used.
+    pub(super) next_sequence: u64,
 }
 
 /// Where the folders of workspaces are.
@@ -72,6 +78,7 @@ pub(super) fn write(state: &StateDir, db: &Connection, id: &WorkspaceId) -> Resu
     let about = About {
         format_version: 1,
         snapshots: snapshots.iter().rev().map(about_snapshot).collect(),
+        next_sequence: workspaces::next_sequence(db, id)?,
         request: workspaces::request(db, id)?,
         id: record.id,
         name: record.name,
@@ -138,14 +145,25 @@ pub(super) fn all(state: &StateDir) -> Result<Vec<Beside>, RegistryError> {
             .and_then(|text| serde_json::from_slice::<About>(&text).ok())
             .filter(|about| about.format_version == 1 && about.id == id);
         let made = state.home(id.as_str()).is_ok_and(|home| home.is_complete());
-        let mut one = about.map_or_else(|| seen(id, &found), beside);
+        let mut one = about.map_or_else(|| bare(id, changed(&found)), beside);
         if !made {
             one.record.state = State::Creating;
         }
+        let folder = path.with_file_name("history");
+        one.next_sequence = one.next_sequence.max(after_all_in(&folder));
         all.push(one);
     }
     all.sort_by(|a, b| a.record.id.cmp(&b.record.id));
     Ok(all)
+}
+
+/// The sequence after the last one that has a folder: the receipt in there is not written over.
+fn after_all_in(history: &Path) -> u64 {
+    let names = fs::read_dir(history).into_iter().flatten().flatten();
+    let numbers = names.filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok());
+    // Larger ones are none of ours.
+    let ours = numbers.filter(|number| *number < MOST);
+    ours.max().map_or(1, |last| last + 1)
 }
 
 fn beside(about: About) -> Beside {
@@ -159,6 +177,7 @@ fn beside(about: About) -> Beside {
             })
             .collect(),
         request: about.request,
+        next_sequence: about.next_sequence.min(MOST),
         record: Record {
             id: about.id,
             name: about.name,
@@ -183,13 +202,17 @@ fn beside(about: About) -> Beside {
     }
 }
 
-/// What the folder alone tells.
-fn seen(id: WorkspaceId, found: &fs::Metadata) -> Beside {
+fn changed(found: &fs::Metadata) -> Timestamp {
     let seconds = u64::try_from(found.mtime()).unwrap_or(0);
-    let at = Timestamp::from_millis(seconds.saturating_mul(1000));
+    Timestamp::from_millis(seconds.saturating_mul(1000))
+}
+
+/// A workspace of which nothing is known but its folder.
+pub(super) fn bare(id: WorkspaceId, at: Timestamp) -> Beside {
     Beside {
         snapshots: Vec::new(),
         request: "null".into(),
+        next_sequence: 1,
         record: Record {
             id,
             name: None,

@@ -4,6 +4,7 @@
 //!  registry.sqlite (-wal, -shm)          nothing but this module opens it
 //!  registry.sqlite.damaged-TIME          one that could not be read, moved aside
 //!  workspaces/ID/about.json              what a registry is made anew from
+//!  workspaces/ID/history/SEQUENCE        receipts; a registry that is made anew goes on after the last
 //! ```
 //! It is data: nothing here starts or stops anything, and nothing here says what is alive. Every write is one
 //! `BEGIN IMMEDIATE` transaction; a process that is killed has written all of it or nothing. See

@@ -4,12 +4,12 @@
 use super::about::{self, Beside};
 use super::error::{Fault, RegistryError, is_damage, told};
 use super::open::{FileId, Found, connect, file_id, open};
-use super::record::WorkspaceId;
+use super::record::{Record, WorkspaceId};
 use super::schema::STEPS;
 use super::{row, snapshots};
 use crate::workspace::{StateDir, Timestamp};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use std::fs;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -162,19 +162,38 @@ pub(super) fn migrate(
     version: u32,
     found: &[Beside],
 ) -> Result<(), Fault> {
-    let transaction = Transaction::new(db, TransactionBehavior::Immediate)?;
+    let mut transaction = Transaction::new(db, TransactionBehavior::Immediate)?;
     let done = usize::try_from(version).unwrap_or(usize::MAX);
     for step in steps.iter().skip(done) {
         transaction.execute_batch(step)?;
     }
     for found in found {
-        row::insert(&transaction, &found.record, &found.request)?;
-        for snapshot in &found.snapshots {
-            snapshots::insert(&transaction, &found.record.id, snapshot)?;
+        let savepoint = transaction.savepoint()?;
+        if take_in(&savepoint, found).is_ok() {
+            savepoint.commit()?;
+            continue;
         }
+        drop(savepoint);
+        // It says of itself what cannot be. That is for its owner, and hides no other.
+        let Record { id, created_at, .. } = &found.record;
+        let mut bare = about::bare(id.clone(), *created_at);
+        bare.record.state = found.record.state;
+        bare.next_sequence = found.next_sequence;
+        take_in(&transaction, &bare)?;
     }
     transaction.pragma_update(None, "user_version", steps.len())?;
     transaction.commit()?;
+    Ok(())
+}
+
+fn take_in(db: &Connection, found: &Beside) -> Result<(), Fault> {
+    let id = &found.record.id;
+    row::insert(db, &found.record, &found.request)?;
+    let go_on = "UPDATE workspace SET next_sequence = ?2 WHERE id = ?1";
+    db.execute(go_on, params![id, found.next_sequence])?;
+    for snapshot in &found.snapshots {
+        snapshots::insert(db, id, snapshot)?;
+    }
     Ok(())
 }
 

@@ -304,6 +304,13 @@ pub(super) fn request(db: &Connection, id: &WorkspaceId) -> Result<String, Fault
     found.ok_or_else(|| gone(id))
 }
 
+/// What the next entry of the history is called.
+pub(super) fn next_sequence(db: &Connection, id: &WorkspaceId) -> Result<u64, Fault> {
+    let sql = "SELECT next_sequence FROM workspace WHERE id = ?1";
+    let found = db.query_row(sql, [id], |row| row.get(0)).optional()?;
+    found.ok_or_else(|| gone(id))
+}
+
 pub(super) fn gone(id: &WorkspaceId) -> Fault {
     RegistryError::Gone(id.clone()).into()
 }

@@ -152,6 +152,30 @@ fn an_empty_file_or_none_is_filled_from_what_is_there() {
 }
 
 #[test]
+fn what_was_done_before_the_damage_keeps_its_number() {
+    let world = world();
+    let receipts = world.home(&id(1)).join("history");
+    for name in ["1", "41", "9", "notes", ".dead-99"] {
+        fs::create_dir_all(receipts.join(name)).expect("makes");
+    }
+    for _ in 0..3 {
+        world
+            .registry()
+            .begin(&id(2), &exec("true", 5))
+            .expect("begins");
+    }
+    world.registry().reset(&id(2), at(6)).expect("resets");
+    overwrite(&world, |_| b"no database".to_vec());
+    let mut registry = world.registry();
+    assert!(registry.rebuilt().is_some());
+    // By the folders of receipts, and where there are none, by what was said when it was last described.
+    for (number, sequence) in [(1, 42), (2, 4)] {
+        let begun = registry.begin(&id(number), &exec("true", 7));
+        assert_eq!(begun.expect("begins"), sequence);
+    }
+}
+
+#[test]
 fn damage_that_shows_later_is_seen_to_as_well_and_others_notice() {
     let world = world();
     let mut busy = world.registry();
@@ -207,6 +231,32 @@ fn a_workspace_whose_description_is_damaged_is_still_there() {
     let one = registry.record(&id(1)).expect("is there");
     assert_eq!((one.name, one.environment.as_str()), (None, "unknown"));
     assert!(one.last_error.expect("says why").contains("damaged"));
+}
+
+#[test]
+fn a_description_that_cannot_be_hides_no_other() {
+    let world = world();
+    let file = world.home(&id(1)).join("about.json");
+    let text = fs::read_to_string(&file).expect("reads");
+    let ttl = "\"ttl_ms\":60000";
+    assert!(text.contains(ttl), "{text}");
+    let wrong = text.replace(ttl, "\"ttl_ms\":18446744073709551615");
+    fs::write(&file, wrong).expect("damages");
+    fs::create_dir_all(world.home(&id(1)).join("history/5")).expect("makes");
+    fs::create_dir_all(world.home(&id(2)).join("history/18446744073709551615")).expect("makes");
+    overwrite(&world, |_| b"no database".to_vec());
+    let mut registry = world.registry();
+    let rebuilt = registry.rebuilt().expect("says so");
+    assert_eq!(rebuilt.workspaces, [id(1), id(2)]);
+    let one = registry.record(&id(1)).expect("is there");
+    assert_eq!((one.name, one.created_at), (None, at(1_000_000)));
+    assert!(one.last_error.is_some());
+    let two = registry.find("two").expect("is as it was");
+    assert_eq!(two.last_error, None);
+    for (number, sequence) in [(1, 6), (2, 1)] {
+        let begun = registry.begin(&id(number), &exec("true", 7));
+        assert_eq!(begun.expect("begins"), sequence);
+    }
 }
 
 #[test]
