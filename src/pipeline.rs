@@ -228,7 +228,11 @@ impl Plan {
         options: &Options,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Ran, Error> {
-        self.apply_with(Spare::begin(), options, on_event)
+        match self.workspace.existing {
+            // It has its machine.
+            Some(_) => self.apply_living(options, on_event),
+            None => self.apply_with(Spare::begin(), options, on_event),
+        }
     }
 
     /// As [`Plan::apply`], in a sandbox that somebody has begun to start.
@@ -241,21 +245,32 @@ impl Plan {
         options: &Options,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Ran, Error> {
-        let state = StateDir::open(options.state_dir.as_deref()).map_err(Error::State)?;
-        let cancel = options
-            .cancel
-            .clone()
-            .map_or_else(Cancel::new, Ok)
-            .map_err(Error::Cancel)?;
         if self.workspace.existing.is_some() {
             drop(spare);
-            let mut workspaces = Workspaces::open(Some(state.path())).map_err(Error::Living)?;
-            return workspaces
-                .run(self, &cancel, &options.goldens, on_event)
-                .map_err(Error::Living);
+            return self.apply_living(options, on_event);
         }
+        let state = StateDir::open(options.state_dir.as_deref()).map_err(Error::State)?;
+        let cancel = cancel(options)?;
         execute(self, &state, &cancel, spare, &options.goldens, on_event).map_err(Error::Execute)
     }
+
+    /// In the workspace that it names.
+    fn apply_living(
+        &self,
+        options: &Options,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Ran, Error> {
+        let cancel = cancel(options)?;
+        let workspaces = Workspaces::open(options.state_dir.as_deref());
+        workspaces
+            .and_then(|mut all| all.run(self, &cancel, &options.goldens, on_event))
+            .map_err(Error::Living)
+    }
+}
+
+fn cancel(options: &Options) -> Result<Cancel, Error> {
+    let given = options.cancel.clone();
+    given.map_or_else(Cancel::new, Ok).map_err(Error::Cancel)
 }
 
 impl RequestBuilder {
