@@ -179,7 +179,7 @@ pub fn stop(home: &Home, _lifecycle: &Lifecycle) -> Result<bool, KeeperError> {
 }
 
 /// Whether the other end is there.
-fn is_open(stream: &UnixStream) -> bool {
+pub(super) fn is_open(stream: &UnixStream) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let mut fds = [PollFd::new(stream, PollFlags::empty())];
     let now = Timespec {

@@ -10,6 +10,7 @@
 
 use super::buffer::Buffer;
 use super::client::{Client, Heard};
+use super::connect::is_open;
 use super::log::say;
 use super::message::Status;
 use super::take::{Nonsense, THEIRS};
@@ -227,7 +228,10 @@ impl<'a> Service<'a> {
                 }
             };
             if !is_ours(&stream) {
-                say("turned away a client of another user, or in a sandbox");
+                // Who only looked whether somebody listens is gone by now.
+                if is_open(&stream) {
+                    say("turned away a client of another user, or in a sandbox");
+                }
                 continue;
             }
             if stream.set_nonblocking(true).is_err() {
