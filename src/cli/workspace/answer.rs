@@ -17,6 +17,9 @@ pub(super) fn kind(kind: Kind) -> &'static str {
     }
 }
 
+/// Of a patch as data, in bytes; `--patch` prints all of it.
+const MAX_PATCH: usize = 1 << 20;
+
 /// Below `/workspace`.
 fn absolute(path: &Text) -> Value {
     match path.text.as_str() {
@@ -253,8 +256,22 @@ pub(super) fn diff(used: &Used, step: &StepReport) -> Value {
     out["changed"] = (!step.changes.is_empty()).into();
     out["summary"] = Value::Object(counted(step.changes.iter().map(status), &names));
     out["entries"] = entries.into();
-    put(&mut out, "patch", &text);
+    let bytes = text.bytes();
+    let shown = beginning(&bytes, MAX_PATCH);
+    put(&mut out, "patch", &Text::from(shown));
+    if shown.len() < bytes.len() {
+        out["patch_truncated"] = true.into();
+        out["patch_bytes"] = bytes.len().into();
+    }
     out
+}
+
+/// The lines that fit in so many bytes.
+fn beginning(bytes: &[u8], most: usize) -> &[u8] {
+    match bytes.get(..most) {
+        Some(head) => &head[..memchr::memrchr(b'\n', head).map_or(0, |end| end + 1)],
+        None => bytes,
+    }
 }
 
 pub(super) fn export(used: &Used, path: &str, output: &str) -> Value {
