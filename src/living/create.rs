@@ -1,7 +1,7 @@
 //! A workspace is made: its folder, its files, its entry in the registry, its machine.
 //!
 //! ```text
-//!  folder, locked -> entry `creating` -> files, baseline -> keeper -> baseline of the system tree -> `started`
+//!  folder, locked -> entry `creating` -> files, baseline -> keeper -> baseline of the system tree -> complete -> `started`
 //! ```
 //! Whatever fails or is killed before the end: nothing is left, now or after the next command.
 
@@ -89,7 +89,7 @@ impl Workspaces {
         let starting = keeper::begin(home, lifecycle)?;
         // Meanwhile the machine is made.
         fill_living(plan, &home.run(), starting.ids()).map_err(LivingError::Fill)?;
-        self.note_started(home, id, &starting.ready()?)?;
+        let started = starting.ready()?;
         let op = Op::TreeMark(TreeMark {
             name: "baseline".to_owned(),
             contents: true,
@@ -97,6 +97,8 @@ impl Workspaces {
         });
         ask(home, op)?;
         home.complete(lifecycle)?;
+        // Last: what is `started` is complete, and nobody who comes by takes it for half made.
+        self.note_started(home, id, &started)?;
         Ok(self.registry.record(id)?)
     }
 }

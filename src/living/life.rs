@@ -3,6 +3,7 @@
 use super::made::Made;
 use super::mend::boot_id;
 use super::{LivingError, Workspaces};
+use crate::keeper::message::Status;
 use crate::keeper::{self, Started};
 use crate::workspace::registry::{
     Change, ErrorNote, FindError, Record, State, StateDetails, WorkspaceId,
@@ -10,8 +11,22 @@ use crate::workspace::registry::{
 use crate::workspace::{Home, HomeError};
 
 impl Workspaces {
-    /// Removes what interrupted commands left in the state directory.
+    /// Removes what interrupted commands left: folders, and workspaces that were half made or half removed.
     pub(super) fn sweep(&mut self) -> Result<(), LivingError> {
+        self.sweep_folders()?;
+        for record in self.registry.list()?.into_iter().flatten() {
+            // One whose machine runs is not seen by its folder.
+            let is_half = matches!(record.state, State::Creating | State::Deleting);
+            if is_half && let Err(error) = self.mend(record) {
+                // It is no reason not to make another.
+                log::warn!("{}", crate::execute::chain(&error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what interrupted commands left in the state directory.
+    pub(super) fn sweep_folders(&mut self) -> Result<(), LivingError> {
         let _swept = self.state.sweep(Self::now())?;
         for id in self.state.sweep_homes()?.half_made {
             if let Some(id) = WorkspaceId::parse(&id) {
@@ -31,8 +46,13 @@ impl Workspaces {
         let home = self.home(&record.id)?;
         let lifecycle = home.lock()?;
         let record = self.registry.record(&record.id)?;
-        if record.state == State::Started && keeper::is_running(&home)? {
-            return Ok(record);
+        if keeper::is_running(&home)? {
+            if record.state == State::Stopped {
+                // Whoever had the lock before us was killed.
+                let status = keeper::status(&home)?;
+                self.adopt(&home, &record.id, status)?;
+            }
+            return Ok(self.registry.record(&record.id)?);
         }
         match keeper::start(&home, &lifecycle) {
             Ok(started) => self.note_started(&home, &record.id, &started)?,
@@ -43,6 +63,22 @@ impl Workspaces {
             }
         }
         Ok(self.registry.record(&record.id)?)
+    }
+
+    /// Its machine is there, and whoever started it was killed before noting that.
+    pub(super) fn adopt(
+        &mut self,
+        home: &Home,
+        id: &WorkspaceId,
+        status: Status,
+    ) -> Result<(), LivingError> {
+        let started = Started {
+            ids: status.ids,
+            generation: status.generation,
+            notes: status.notes,
+            agent_pid: status.agent_pid,
+        };
+        self.note_started(home, id, &started)
     }
 
     /// Its machine is there.

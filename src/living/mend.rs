@@ -16,6 +16,12 @@ pub enum Mended {
     HalfMade(WorkspaceId),
     /// Its removal was interrupted; it is gone.
     HalfRemoved(WorkspaceId),
+    /// Starting it was interrupted when its machine was there already; it is started.
+    Started(WorkspaceId),
+    /// Stopping it was interrupted, or its keeper was told to end; it is stopped.
+    Stopped(WorkspaceId),
+    /// The host went down meanwhile; it is stopped.
+    Rebooted(WorkspaceId),
     /// It was stopped because nobody used it for its time.
     Expired(WorkspaceId),
     /// Its machine died; why, in words.
@@ -49,6 +55,18 @@ impl fmt::Display for Mended {
             Self::HalfRemoved(id) => write!(
                 f,
                 "removing the workspace {id} had been interrupted; it is done now"
+            ),
+            Self::Started(id) => write!(
+                f,
+                "starting the workspace {id} had been interrupted; it is started"
+            ),
+            Self::Stopped(id) => write!(
+                f,
+                "the workspace {id} was stopped without a word in the registry; its files are there"
+            ),
+            Self::Rebooted(id) => write!(
+                f,
+                "the workspace {id} is stopped because the host was started anew; its files are there"
             ),
             Self::Expired(id) => write!(
                 f,
@@ -87,6 +105,7 @@ impl Workspaces {
                                 Mended::HalfMade(id)
                             }
                         });
+                        self.sweep_folders()?;
                         Ok(None)
                     }
                     // Somebody took its folder away. It stays listed, so that its owner sees that.
@@ -96,12 +115,13 @@ impl Workspaces {
             Err(error) => return Err(error),
         };
         match record.state {
-            State::Stopped => return Ok(Some(record)),
-            State::Started if keeper::is_running(&home)? => {
+            State::Started | State::Stopped
+                if keeper::is_running(&home)? == (record.state == State::Started) =>
+            {
                 self.mend_history(&id)?;
                 return Ok(Some(record));
             }
-            State::Started | State::Creating | State::Deleting => {}
+            State::Started | State::Stopped | State::Creating | State::Deleting => {}
         }
         // Whoever holds it is at work on it right now.
         let Some(lifecycle) = home.try_lock()? else {
@@ -110,7 +130,19 @@ impl Workspaces {
         // It may have become another thing before we had the lock.
         let record = self.registry.record(&id)?;
         match record.state {
-            State::Stopped => Ok(Some(record)),
+            State::Stopped => {
+                if !keeper::is_running(&home)? {
+                    return Ok(Some(record));
+                }
+                let Ok(status) = keeper::status(&home) else {
+                    // It was never let go, and is about to end.
+                    keeper::stop(&home, &lifecycle)?;
+                    return Ok(Some(record));
+                };
+                self.adopt(&home, &id, status)?;
+                self.mended.push(Mended::Started(id.clone()));
+                Ok(Some(self.registry.record(&id)?))
+            }
             State::Creating | State::Deleting => {
                 keeper::stop(&home, &lifecycle)?;
                 home.remove(lifecycle)?;
@@ -131,13 +163,19 @@ impl Workspaces {
                         self.mended.push(Mended::Expired(id.clone()));
                         None
                     }
-                    Some(EndReason::Stopped) => None,
+                    Some(EndReason::Stopped) => {
+                        self.mended.push(Mended::Stopped(id.clone()));
+                        None
+                    }
                     Some(EndReason::MachineDied) => Some(
                         ended
                             .and_then(|ended| ended.message)
                             .unwrap_or_else(|| "it ended by itself".to_owned()),
                     ),
-                    None if rebooted => None,
+                    None if rebooted => {
+                        self.mended.push(Mended::Rebooted(id.clone()));
+                        None
+                    }
                     None => Some("its keeper was killed".to_owned()),
                 };
                 let details = StateDetails {
@@ -165,6 +203,8 @@ impl Workspaces {
             .registry
             .interrupted(id, |run| state.is_alive(run), Self::now())?;
         if !gone.is_empty() {
+            // Whoever was killed has left the folder of a run.
+            self.sweep_folders()?;
             self.mended.push(Mended::Interrupted(id.clone(), gone));
         }
         Ok(())

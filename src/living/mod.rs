@@ -83,6 +83,9 @@ impl Workspaces {
     /// # Errors
     /// Where the registry cannot be read.
     pub fn list(&mut self) -> Result<Vec<Listed>, LivingError> {
+        if let Err(error) = self.sweep_folders() {
+            log::warn!("{}", crate::execute::chain(&error));
+        }
         let mut listed = Vec::new();
         for entry in self.registry.list()? {
             match entry {

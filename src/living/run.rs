@@ -1,5 +1,6 @@
 //! A plan is executed in a workspace that lives, and written into its history.
 
+use super::ask::ask;
 use super::made::Made;
 use super::{LivingError, Workspaces};
 use crate::execute::{Event, Goldens, Living, Ran, execute_in};
@@ -11,6 +12,7 @@ use crate::workspace::registry::{
     Command, Ended, Entry, MAX_OUTPUT, Output, SnapshotRecord, WorkspaceId,
 };
 use crate::workspace::{Home, Timestamp};
+use pyro_protocol::message::{MarkRemove, Op};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -38,6 +40,7 @@ impl Workspaces {
         let record = self.find(id.as_str())?;
         Self::started(&record)?;
         let home = self.home(&id)?;
+        self.forget_unregistered(&home, &id, plan)?;
         let link = keeper::connect(&home)?;
         let run = self.state.new_run()?;
         let entry = entry(plan, run.id());
@@ -61,6 +64,35 @@ impl Workspaces {
             sequence: Some(sequence),
             ..ran
         })
+    }
+
+    /// Removes what would be in the way of the plan's snapshots: marks of commands that were killed before the registry
+    /// knew of them.
+    fn forget_unregistered(
+        &mut self,
+        home: &Home,
+        id: &WorkspaceId,
+        plan: &Plan,
+    ) -> Result<(), LivingError> {
+        for step in &plan.steps {
+            let PlannedAction::Snapshot(name) = &step.action else {
+                continue;
+            };
+            let name = name.as_str();
+            let mark = home.run().join("marks").join(format!("{name}.work"));
+            // While something goes on, it may be what marks.
+            if !mark.exists()
+                || self.registry.goes_on(id)?
+                || self.registry.snapshot(id, name).is_ok()
+            {
+                continue;
+            }
+            let op = Op::MarkRemove(MarkRemove {
+                name: name.to_owned(),
+            });
+            ask(home, op)?;
+        }
+        Ok(())
     }
 
     /// Where the receipt of an entry lies.

@@ -119,6 +119,7 @@ impl StateDir {
                 name.as_bytes().starts_with(DEAD.as_bytes())
             });
             if !(buried || is_id(&id) && path.join("making").exists()) {
+                remove_temporaries(&path);
                 continue;
             }
             let _lock = self.lock()?;
@@ -151,6 +152,20 @@ impl StateDir {
             }
         }
         Ok(swept)
+    }
+}
+
+/// Removes files beside others that they were to replace, of processes that were killed just then.
+fn remove_temporaries(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some((_, process)) = name.to_str().and_then(|name| name.rsplit_once(".pyro-")) else {
+            continue;
+        };
+        let ours = !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit());
+        if ours && !Path::new("/proc").join(process).exists() {
+            let _gone = fs::remove_file(entry.path());
+        }
     }
 }
 

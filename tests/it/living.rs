@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Child;
 use std::time::Duration;
 
-fn world() -> World {
+pub(crate) fn world() -> World {
     let world = World::new();
     world.write("repo/note.txt", "old\n");
     world.write("repo/run.sh", "#!/bin/sh\necho built\n");
@@ -25,7 +25,7 @@ fn set_mode(path: &std::path::Path, mode: u32) {
 }
 
 /// Makes a workspace from `repo` and says its id.
-fn create(world: &World, more: &[&str]) -> String {
+pub(crate) fn create(world: &World, more: &[&str]) -> String {
     let mut args = vec![
         "workspace",
         "create",
@@ -40,17 +40,17 @@ fn create(world: &World, more: &[&str]) -> String {
     id
 }
 
-fn ws(world: &World, args: &[&str]) -> Ran {
+pub(crate) fn ws(world: &World, args: &[&str]) -> Ran {
     world.pyro(["workspace"].iter().chain(args))
 }
 
-fn json(world: &World, args: &[&str]) -> Value {
+pub(crate) fn json(world: &World, args: &[&str]) -> Value {
     let ran = ws(world, args);
     serde_json::from_slice(&ran.stdout).unwrap_or_else(|_| panic!("JSON: {}", ran.text()))
 }
 
 /// The process that keeps a workspace.
-fn keeper(id: &str) -> rustix::process::Pid {
+pub(crate) fn keeper(id: &str) -> rustix::process::Pid {
     let found = fs::read_dir("/proc")
         .expect("lists")
         .flatten()
@@ -64,12 +64,26 @@ fn keeper(id: &str) -> rustix::process::Pid {
     rustix::process::Pid::from_raw(found.expect("a keeper")).expect("a process")
 }
 
-fn kill(pid: rustix::process::Pid) {
+pub(crate) fn kill(pid: rustix::process::Pid) {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("kills");
 }
 
+/// Processes that have this word in their command line or among their mounts: keepers and whoever is in a sandbox.
+pub(crate) fn inside(word: &str) -> Vec<String> {
+    let has = |path: PathBuf| {
+        let text = fs::read(path).unwrap_or_default();
+        memchr::memmem::find(&text, word.as_bytes()).is_some()
+    };
+    let all = fs::read_dir("/proc").expect("/proc");
+    all.flatten()
+        .map(|entry| entry.path())
+        .filter(|path| has(path.join("cmdline")) || has(path.join("mountinfo")))
+        .map(|path| fs::read_to_string(path.join("comm")).unwrap_or_default())
+        .collect()
+}
+
 /// A command that runs beside the others.
-fn beside(world: &World, args: &[&str]) -> Child {
+pub(crate) fn beside(world: &World, args: &[&str]) -> Child {
     let args = ["workspace"].iter().chain(args);
     world.command(args).spawn().expect("starts")
 }

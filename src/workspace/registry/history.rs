@@ -119,6 +119,9 @@ pub enum Page {
     Last(u32),
 }
 
+const UNFINISHED: &str =
+    "SELECT EXISTS (SELECT 1 FROM history WHERE workspace = ?1 AND ended_at IS NULL)";
+
 impl Registry {
     /// Notes that something begins; its place in the history, which is never used again.
     ///
@@ -157,13 +160,22 @@ impl Registry {
         is_alive: impl Fn(&str) -> bool,
         now: Timestamp,
     ) -> Result<Vec<u64>, RegistryError> {
-        let any = "SELECT EXISTS (SELECT 1 FROM history WHERE workspace = ?1 AND ended_at IS NULL)";
-        let what = "look for interrupted commands";
-        if !self.read(what, |db| Ok(db.query_one(any, [id], |row| row.get(0))?))? {
+        if !self.goes_on(id)? {
             return Ok(Vec::new());
         }
+        let what = "look for interrupted commands";
         // Asked within the write: who is about to note an end still holds the lock of its run.
         self.write(what, |db| interrupt(db, id, &is_alive, now))
+    }
+
+    /// Whether there is something that has not ended.
+    ///
+    /// # Errors
+    /// Where the registry cannot be read.
+    pub fn goes_on(&mut self, id: &WorkspaceId) -> Result<bool, RegistryError> {
+        self.read("look for what goes on", |db| {
+            Ok(db.query_one(UNFINISHED, [id], |row| row.get(0))?)
+        })
     }
 
     /// Everything that was done, over all resets.

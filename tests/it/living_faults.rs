@@ -1,0 +1,423 @@
+//! Commands, keepers and agents that are killed at any moment: every workspace is as it was, as it should be, gone, or
+//! stopped with its files; the next command puts it right and says so; nothing is left lying about.
+//!
+//! How long a command takes is measured, and the kills are spread over that time.
+
+use crate::harness::{World, wait_for};
+use crate::living::{beside, create, inside, json, keeper, kill, world, ws};
+use pyro::workspace::StateDir;
+use rustix::process::Pid;
+use std::cell::Cell;
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Kills of each command; `PYRO_TEST_KILLS` asks for others.
+fn kills() -> u32 {
+    let asked = std::env::var("PYRO_TEST_KILLS").ok();
+    asked.and_then(|count| count.parse().ok()).unwrap_or(12)
+}
+
+/// A workspace that something happens to, and one beside it.
+struct Story {
+    world: World,
+    id: String,
+    other: String,
+    /// How long the command takes that is killed.
+    usual: Cell<Duration>,
+}
+
+impl Story {
+    fn new() -> Self {
+        let world = world();
+        let (id, other) = (create(&world, &[]), create(&world, &[]));
+        let story = Self {
+            world,
+            id,
+            other,
+            usual: Cell::default(),
+        };
+        story.sh("mkdir many; for n in $(seq 200); do echo $n > many/$n; done; echo kept > kept");
+        story
+    }
+
+    fn sh(&self, script: &str) -> String {
+        let args = ["exec", &self.id, "--", "sh", "-c", script];
+        ws(&self.world, &args).ended(0).stdout()
+    }
+
+    fn state(&self) -> String {
+        let status = json(&self.world, &["status", &self.id, "--json"]);
+        status["state"].as_str().expect("a state").to_owned()
+    }
+
+    /// Runs a command and kills it at the `number`-th moment of its time; the first one runs to its end, for the clock.
+    fn killed(&self, number: u32, args: &[&str]) {
+        let args = ["workspace"].iter().chain(args);
+        let mut command = self.world.command(args);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let started = Instant::now();
+        let mut child = command.spawn().expect("starts");
+        if number == 0 {
+            assert!(child.wait().expect("ends").success());
+            self.usual.set(started.elapsed());
+            return;
+        }
+        sleep(self.usual.get() * (number - 1) / (kills() - 1).max(1));
+        child.kill().expect("kills");
+        child.wait().expect("ends");
+    }
+
+    /// The next command repairs and says so; after that all is well. Says what was told.
+    fn is_whole(&self) -> String {
+        let mut told = ws(&self.world, &["list"]).ended(0).stderr();
+        let other = ws(&self.world, &["exec", &self.other, "--", "cat", "note.txt"]).ended(0);
+        assert_eq!(other.stdout(), "old\n");
+        assert_eq!(self.world.runs(), Vec::<std::path::PathBuf>::new());
+        for home in folder(&self.world.state().join("workspaces")) {
+            assert!(home.len() == 12, "{home} was left: {told}");
+            for name in folder(&self.world.state().join("workspaces").join(&home)) {
+                assert!(!name.contains(".pyro-"), "{name} was left");
+            }
+        }
+        if !self.is_there() {
+            return told;
+        }
+        let looked = ws(&self.world, &["history", &self.id, "--json"]).ended(0);
+        told += &looked.stderr();
+        let history: serde_json::Value = serde_json::from_slice(&looked.stdout).expect("JSON");
+        let entries = history["entries"].as_array().expect("entries");
+        for (entry, number) in entries.iter().zip(1..) {
+            assert_eq!(entry["sequence"], number, "{history:#}");
+            assert!(entry["outcome"].is_string(), "{entry:#}");
+        }
+        told
+    }
+
+    fn is_there(&self) -> bool {
+        let list = json(&self.world, &["list", "--json"]);
+        let all = list["workspaces"].as_array().expect("workspaces");
+        all.iter().any(|one| one["workspace_id"] == *self.id)
+    }
+
+    /// Started, whatever it was.
+    fn start(&self) {
+        ws(&self.world, &["start", &self.id]).ended(0);
+        assert_eq!(self.sh("cat kept"), "kept\n");
+    }
+
+    /// How many interrupted entries the history has.
+    fn interrupted(&self) -> usize {
+        let history = json(&self.world, &["history", &self.id, "--json"]);
+        let entries = history["entries"].as_array().expect("entries");
+        let is_cut = |entry: &&serde_json::Value| entry["outcome"] == "interrupted";
+        entries.iter().filter(is_cut).count()
+    }
+
+    /// Kills a command at each moment; `check` looks at what came of it.
+    fn throughout(
+        &self,
+        before: impl Fn(u32),
+        args: impl Fn(u32) -> Vec<String>,
+        check: impl Fn(u32),
+    ) {
+        for number in 0..=kills() {
+            before(number);
+            let known = self.interrupted();
+            let args = args(number);
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            self.killed(number, &args);
+            let told = self.is_whole();
+            let more = self.interrupted() - known;
+            let said = told
+                .matches("was interrupted and its outcome is not known")
+                .count();
+            assert_eq!(more, said, "{told}");
+            check(number);
+        }
+    }
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        for id in [&self.id, &self.other] {
+            if self.world.state().join("workspaces").join(id).exists() {
+                ws(&self.world, &["delete", id]).ended(0);
+            }
+        }
+        nothing_is_left(&self.world);
+    }
+}
+
+/// Of no workspace of this world anything is there: process, mount, folder, control group.
+pub(crate) fn nothing_is_left(world: &World) {
+    let state = world.state();
+    let word = state.to_str().expect("text");
+    wait_for("every process to end", || inside(word).is_empty());
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+    assert!(!mounts.contains(word), "a mount was left");
+    assert_eq!(world.runs(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(folder(&state.join("workspaces")), Vec::<String>::new());
+    for name in folder(&state) {
+        let known = ["lock", "receipts", "runs", "workspaces"].contains(&name.as_str());
+        assert!(
+            known || name.starts_with("registry.sqlite"),
+            "{name} was left"
+        );
+    }
+}
+
+/// The names in a folder; none where there is no folder.
+fn folder(path: &Path) -> Vec<String> {
+    let all = fs::read_dir(path).into_iter().flatten().flatten();
+    all.map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+#[test]
+fn of_a_killed_create_nothing_or_all_is_there() {
+    let story = Story::new();
+    for number in 0..=kills() {
+        story.killed(
+            number,
+            &["create", "host", "--seed-path", "repo", "--name", "third"],
+        );
+        // One that has no name yet is removed without a word.
+        let names = folder(&story.world.state().join("workspaces"));
+        let before = names.iter().filter(|name| name.len() == 12).count();
+        let told = story.is_whole();
+        let list = json(&story.world, &["list", "--json"]);
+        let count = list["count"].as_u64().expect("a count");
+        let removed = told.matches("making the workspace").count();
+        assert_eq!(count, (before - removed) as u64, "{told}");
+        if count == 3 {
+            let ran = ws(&story.world, &["exec", "third", "--", "./run.sh"]).ended(0);
+            assert_eq!(ran.stdout(), "built\n");
+            ws(&story.world, &["delete", "third"]).ended(0);
+        }
+    }
+}
+
+#[test]
+fn a_killed_exec_is_interrupted_and_the_next_one_works() {
+    let story = Story::new();
+    let run = words(&[
+        "exec",
+        &story.id,
+        "--",
+        "sh",
+        "-c",
+        "echo line >> count; sleep 0.1",
+    ]);
+    story.throughout(
+        |_| {},
+        |_| run.clone(),
+        |number| {
+            let count = story.sh("cat count");
+            assert!(count.lines().all(|line| line == "line"), "{count}");
+            assert!(count.lines().count() <= number as usize + 1);
+        },
+    );
+    wait_for("nothing runs", || {
+        !story.sh("cat /proc/[0-9]*/comm").contains("sleep")
+    });
+}
+
+#[test]
+fn a_killed_snapshot_is_there_or_can_be_made() {
+    let story = Story::new();
+    let name = |number| format!("s{number}");
+    story.throughout(
+        |number| drop(story.sh(&format!("echo {number} > version"))),
+        |number| words(&["snapshot", "create", &story.id, &name(number)]),
+        |number| {
+            let list = json(&story.world, &["snapshot", "list", &story.id, "--json"]);
+            let name = name(number);
+            if !list.to_string().contains(&format!("\"{name}\"")) {
+                ws(&story.world, &["snapshot", "create", &story.id, &name]).ended(0);
+            }
+            story.sh("echo other > version; rm -r many/1*");
+            ws(&story.world, &["reset", &story.id, "--snapshot", &name]).ended(0);
+            assert_eq!(
+                story.sh("cat version; ls many | wc -l"),
+                format!("{number}\n200\n")
+            );
+        },
+    );
+}
+
+#[test]
+fn a_killed_reset_leaves_the_old_tree_or_the_snapshot() {
+    let story = Story::new();
+    ws(&story.world, &["snapshot", "create", &story.id, "first"]).ended(0);
+    let look = "ls many | wc -l; cat extra || echo none";
+    story.throughout(
+        |_| drop(story.sh("echo x > extra; rm -f many/2*; echo changed > note.txt")),
+        |_| words(&["reset", &story.id, "--snapshot", "first"]),
+        |_| {
+            let seen = story.sh(look) + &story.sh("cat note.txt");
+            let known = ["188\nx\nchanged\n", "200\nnone\nold\n"];
+            assert!(known.contains(&seen.as_str()), "{seen}");
+            ws(&story.world, &["reset", &story.id, "--snapshot", "first"]).ended(0);
+            assert_eq!(story.sh(look), "200\nnone\n");
+        },
+    );
+}
+
+/// Changes `note.txt` and makes 40 files.
+fn patch(world: &World) {
+    let mut text = "--- a/note.txt\n+++ b/note.txt\n@@ -1 +1 @@\n-old\n+new\n".to_owned();
+    for number in 0..40 {
+        text += &format!("--- /dev/null\n+++ b/made/{number}\n@@ -0,0 +1 @@\n+made\n");
+    }
+    world.write("many.patch", text);
+}
+
+/// All of the patch is there, or nothing.
+fn all_or_nothing(story: &Story) {
+    let seen = story.sh("cat note.txt; ls made 2>/dev/null | wc -l");
+    assert!(["old\n0\n", "new\n40\n"].contains(&seen.as_str()), "{seen}");
+}
+
+#[test]
+fn a_killed_patch_is_applied_or_not() {
+    let story = Story::new();
+    patch(&story.world);
+    story.throughout(
+        |_| drop(story.sh("rm -rf made; echo old > note.txt")),
+        |_| words(&["patch", "apply", &story.id, "--patch-file", "many.patch"]),
+        |_| all_or_nothing(&story),
+    );
+}
+
+#[test]
+fn a_killed_start_or_stop_leaves_a_workspace_to_start() {
+    let story = Story::new();
+    for (from, command) in [("stop", "start"), ("start", "stop")] {
+        story.throughout(
+            |_| drop(ws(&story.world, &[from, &story.id]).ended(0)),
+            |_| words(&[command, &story.id]),
+            |_| {
+                assert!(["started", "stopped"].contains(&story.state().as_str()));
+                story.start();
+            },
+        );
+    }
+}
+
+#[test]
+fn a_killed_delete_deletes_or_leaves_the_workspace() {
+    let mut story = Story::new();
+    for number in 0..=kills() {
+        if !story.is_there() {
+            story.id = create(&story.world, &[]);
+            story.sh("echo kept > kept");
+        }
+        story.killed(number, &["delete", &story.id]);
+        let homes = story.world.state().join("workspaces");
+        let half = homes.join(format!(".dead-{}", story.id)).exists();
+        let told = story.is_whole();
+        if story.is_there() {
+            story.start();
+        } else if half {
+            let said = format!("removing the workspace {} had been interrupted", story.id);
+            assert!(told.contains(&said), "{told}");
+        }
+    }
+}
+
+/// The agent of a workspace.
+fn agent(story: &Story) -> Pid {
+    let state = StateDir::open(Some(&story.world.state())).expect("opens");
+    let home = state.home(&story.id).expect("is there");
+    let status = pyro::keeper::status(&home).expect("answers");
+    Pid::from_raw(status.agent_pid).expect("a process")
+}
+
+/// Kills the keeper or the agent in the middle of a command.
+fn machine_dies(before: &str, args: &[&str], check: impl Fn(&Story)) {
+    let story = Story::new();
+    patch(&story.world);
+    ws(&story.world, &["snapshot", "create", &story.id, "first"]).ended(0);
+    for number in 0..=kills() / 2 {
+        story.sh(before);
+        let args: Vec<_> = args
+            .iter()
+            .map(|&word| match word {
+                "ID" => story.id.clone(),
+                "NAME" => format!("s{number}"),
+                word => word.to_owned(),
+            })
+            .collect();
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        if number == 0 {
+            story.killed(0, &args);
+            check(&story);
+            continue;
+        }
+        let victim = match number % 2 {
+            0 => keeper(&story.id),
+            _ => agent(&story),
+        };
+        let keeping = format!("/proc/{}", keeper(&story.id).as_raw_nonzero());
+        let keeping = Path::new(&keeping);
+        let mut command = beside(&story.world, &args);
+        sleep(story.usual.get() * number / (kills() / 2));
+        kill(victim);
+        command.wait().expect("ends");
+        // Whoever came when it was gone may have started another.
+        wait_for("the keeper is gone", || !keeping.exists());
+        story.is_whole();
+        story.start();
+        check(&story);
+    }
+}
+
+#[test]
+fn a_machine_that_dies_in_a_patch_leaves_all_of_it_or_nothing() {
+    machine_dies(
+        "rm -rf made; echo old > note.txt",
+        &["patch", "apply", "ID", "--patch-file", "many.patch"],
+        all_or_nothing,
+    );
+}
+
+#[test]
+fn a_machine_that_dies_in_a_reset_leaves_the_old_tree_or_the_snapshot() {
+    machine_dies(
+        "echo x > extra; rm -f many/2*",
+        &["reset", "ID", "--snapshot", "first"],
+        |story| {
+            let seen = story.sh("ls many | wc -l; cat extra || echo none");
+            assert!(
+                ["188\nx\n", "200\nnone\n"].contains(&seen.as_str()),
+                "{seen}"
+            );
+        },
+    );
+}
+
+#[test]
+fn a_machine_that_dies_in_a_snapshot_keeps_the_earlier_ones() {
+    machine_dies(
+        "echo x > extra",
+        &["snapshot", "create", "ID", "NAME"],
+        |story| {
+            story.sh("rm -r many");
+            ws(&story.world, &["reset", &story.id, "--snapshot", "first"]).ended(0);
+            assert_eq!(
+                story.sh("ls many | wc -l; cat extra || echo none"),
+                "200\nnone\n"
+            );
+        },
+    );
+}
