@@ -10,6 +10,7 @@ mod diff;
 mod exec;
 mod files;
 mod keeper;
+mod living;
 mod making;
 mod patch;
 #[path = "../it/patch_cases.rs"]
@@ -48,10 +49,11 @@ fn main() -> ExitCode {
         .collect();
     let quick = std::env::var_os("PYRO_BENCH").is_some_and(|value| value == "quick");
     let size = if quick { Size::Quick } else { Size::Full };
-    let benches: [(&str, Bench); 9] = [
+    let benches: [(&str, Bench); 10] = [
         ("run", run::run),
         ("exec", exec::exec),
         ("keeper", keeper::keeper),
+        ("living", living::living),
         ("plan", plan::plan),
         ("patch", patch::patch),
         ("diff", diff::diff),
