@@ -109,7 +109,15 @@ impl Workspaces {
                         Ok(None)
                     }
                     // Somebody took its folder away. It stays listed, so that its owner sees that.
-                    State::Started | State::Stopped => Ok(Some(record)),
+                    State::Stopped => Ok(Some(record)),
+                    State::Started => {
+                        let details = StateDetails {
+                            last_error: ErrorNote::Set("its folder is gone".to_owned()),
+                            ..StateDetails::default()
+                        };
+                        self.registry.set_state(&id, State::Stopped, &details)?;
+                        Ok(Some(self.registry.record(&id)?))
+                    }
                 };
             }
             Err(error) => return Err(error),

@@ -2,6 +2,7 @@
 
 use super::ask::ask;
 use super::{LivingError, Workspaces};
+use crate::request::SnapshotName;
 use crate::workspace::registry::{SnapshotKind, WorkspaceId};
 use pyro_protocol::message::{FailureCode, MarkRemove, Op};
 
@@ -16,23 +17,30 @@ impl Workspaces {
         name: &str,
     ) -> Result<WorkspaceId, LivingError> {
         let record = self.find(name_or_id)?;
-        let snapshot = self.registry.snapshot(&record.id, name)?;
-        if snapshot.kind == SnapshotKind::Baseline {
+        let known = self.registry.snapshot(&record.id, name);
+        if matches!(&known, Ok(snapshot) if snapshot.kind == SnapshotKind::Baseline) {
             return Err(LivingError::Baseline);
         }
+        let Some(point) = SnapshotName::parse(name) else {
+            known?;
+            return Ok(record.id);
+        };
         Self::started(&record)?;
         let home = self.home(&record.id)?;
         let op = Op::MarkRemove(MarkRemove {
-            name: name.to_owned(),
+            name: point.as_str().to_owned(),
         });
-        match ask(&home, op) {
-            Ok(_) => {}
-            // Somebody was killed between the agent and the registry.
-            Err(LivingError::Guest(failure)) if failure.code == FailureCode::NotFound => {}
+        // Somebody who was killed may have left it with the agent alone, or in the registry alone.
+        let removed = match ask(&home, op) {
+            Ok(_) => true,
+            Err(LivingError::Guest(failure)) if failure.code == FailureCode::NotFound => false,
             Err(error) => return Err(error),
+        };
+        match known {
+            Ok(_) => (self.registry).remove_snapshot(&record.id, name, Self::now())?,
+            Err(_) if removed => {}
+            Err(error) => return Err(error.into()),
         }
-        self.registry
-            .remove_snapshot(&record.id, name, Self::now())?;
         home.touch()?;
         Ok(record.id)
     }

@@ -17,6 +17,8 @@
 //! # }
 //! ```
 //!
+//! What keeps a workspace alive is the program `pyro`: the one that `PYRO_BIN` names, else one of this version on `PATH`.
+//!
 //! Every method begins at once, in a thread of its own, and gives a [`Task`]: a future for whatever runtime there is,
 //! or [`Task::wait`] where there is none.
 

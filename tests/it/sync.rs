@@ -28,7 +28,10 @@ fn entry(kind: E, name: &[u8], link: &[u8], bytes: &[u8]) -> Vec<u8> {
     block
 }
 
-fn archive(entries: &[(E, &[u8], &[u8], &[u8])]) -> Vec<u8> {
+/// Kind, name, target and contents.
+type Entry<'a> = (E, &'a [u8], &'a [u8], &'a [u8]);
+
+fn archive(entries: &[Entry<'_>]) -> Vec<u8> {
     let mut bytes: Vec<u8> = (entries.iter())
         .flat_map(|(kind, name, link, bytes)| entry(*kind, name, link, bytes))
         .collect();
