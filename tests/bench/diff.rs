@@ -93,7 +93,7 @@ pub(crate) fn diff(size: Size, folder: &Path) -> Result<(), Box<dyn Error>> {
     live.stop()
 }
 
-fn walk(folder: &Path) -> std::io::Result<u64> {
+pub(crate) fn walk(folder: &Path) -> std::io::Result<u64> {
     let mut sum = 0;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

@@ -12,6 +12,7 @@ mod files;
 mod keeper;
 mod living;
 mod making;
+mod marks;
 mod patch;
 #[path = "../it/patch_cases.rs"]
 #[expect(dead_code, reason = "the tests look at more of a case")]
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
         .collect();
     let quick = std::env::var_os("PYRO_BENCH").is_some_and(|value| value == "quick");
     let size = if quick { Size::Quick } else { Size::Full };
-    let benches: [(&str, Bench); 10] = [
+    let benches: &[(&str, Bench)] = &[
         ("run", run::run),
         ("exec", exec::exec),
         ("keeper", keeper::keeper),
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         ("create", create::create),
         ("making", making::making),
         ("sets", sets::sets),
+        ("marks", marks::marks),
     ];
     let mut code = ExitCode::SUCCESS;
     // Nothing is removed before the end: ext4 steps one by one over the inodes of files that were deleted in the last
@@ -72,7 +74,7 @@ fn main() -> ExitCode {
         }
     };
     race::headings();
-    for (name, bench) in benches {
+    for &(name, bench) in benches {
         if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part.as_str())) {
             continue;
         }

@@ -15,6 +15,12 @@ pub(crate) type Rival<'a> = (&'a str, Box<dyn FnMut() -> Result<Duration> + 'a>)
 pub(crate) struct Times(Vec<Duration>);
 
 impl Times {
+    /// Of a part of what the rounds did. Never of none.
+    pub(crate) fn new(mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        Self(times)
+    }
+
     fn median(&self) -> Duration {
         self.0[self.0.len() / 2]
     }
@@ -49,11 +55,7 @@ pub(crate) fn race(rounds: usize, rivals: &mut [Rival<'_>]) -> Result<Vec<Times>
             }
         }
     }
-    let sorted = |mut times: Vec<Duration>| {
-        times.sort_unstable();
-        Times(times)
-    };
-    Ok(times.into_iter().map(sorted).collect())
+    Ok(times.into_iter().map(Times::new).collect())
 }
 
 pub(crate) fn headings() {
