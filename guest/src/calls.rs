@@ -25,6 +25,7 @@ mod tar_out;
 pub(crate) mod walk;
 mod write;
 
+use self::journal::Recovered;
 use self::quiet::Quiet;
 use self::store::Which;
 use crate::serve::port::Port;
@@ -60,6 +61,8 @@ pub(crate) struct World {
     system: Option<OwnedFd>,
     /// The writable layer of the system tree, where it has one.
     layer: Option<Layer>,
+    /// How much larger ids are here than in marks.
+    pub(crate) shift: u32,
     /// Who has the trees for itself.
     pub(crate) quiet: Quiet,
     /// Bytes that marks may take.
@@ -99,6 +102,7 @@ impl World {
                 .then(|| (Uid::from_raw(owner), Gid::from_raw(owner))),
             system: None,
             layer: None,
+            shift: 0,
             quiet: Quiet::new(Box::new(|| Ok(Vec::new()))),
             disk: u64::MAX,
             latest: Mutex::default(),
@@ -106,6 +110,41 @@ impl World {
             turn: Mutex::new(()),
             reading: RwLock::new(()),
             run_dir,
+        })
+    }
+
+    /// For an agent that stands outside of the sandbox: whose ids are those of the host, which are larger by `shift` than
+    /// those that marks have.
+    ///
+    /// # Errors
+    /// As with [`World::open`].
+    fn outside(run_dir: OwnedFd) -> std::io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let tree = rustix::fs::openat(&run_dir, "tree", flags, Mode::empty())?;
+        let owner = rustix::fs::fstat(&tree)?.st_uid;
+        let own = rustix::process::geteuid();
+        // Root inside is 1 with a range of ids, and the caller itself with a single one.
+        let shift = if own.is_root() {
+            owner.saturating_sub(1)
+        } else {
+            own.as_raw()
+        };
+        let layer = match rustix::fs::openat(&run_dir, "system", flags, Mode::empty()) {
+            Ok(folder) => {
+                crate::sandbox::settle_layer(&folder)?;
+                Some(Layer {
+                    folder,
+                    // Whoever mounts it next sees what is there.
+                    renew: Box::new(|| Ok(())),
+                })
+            }
+            Err(Errno::NOENT) => None,
+            Err(errno) => return Err(errno.into()),
+        };
+        Ok(Self {
+            layer,
+            shift,
+            ..Self::open(run_dir, owner)?
         })
     }
 
@@ -280,6 +319,20 @@ impl World {
             }
         }
     }
+}
+
+/// Makes the work tree in `run_dir` whole after its agent was killed: a set of changes that was not finished is taken
+/// back, a reset that was noted is finished. For a folder whose sandbox is gone.
+///
+/// # Errors
+/// As with [`journal::recover`].
+pub fn recover(run_dir: BorrowedFd<'_>) -> std::io::Result<Recovered> {
+    let recovered = journal::recover(run_dir)?;
+    if store::is_resetting(run_dir)? {
+        let world = World::outside(run_dir.try_clone_to_owned()?)?;
+        reset::finish(&world).map_err(|failure| std::io::Error::other(failure.message))?;
+    }
+    Ok(recovered)
 }
 
 /// Whether an op has this data stream.

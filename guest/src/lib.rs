@@ -12,4 +12,5 @@ pub mod spawn;
 mod tree;
 mod watch;
 
-pub use calls::journal::{Recovered, recover};
+pub use calls::journal::Recovered;
+pub use calls::recover;

@@ -135,10 +135,11 @@ impl Session<'_> {
         }
     }
 
-    /// Notes what the work tree is, where a step says what it may change.
+    /// Notes what the work tree is, where a step says what it may change; once, however often it is tried.
     pub(super) fn before(&mut self, step: &PlannedStep) -> Result<(), StepError> {
-        if step.changed.is_some() {
+        if step.changed.is_some() && self.noted != Some(step.number) {
             self.mark(STEP, false)?;
+            self.noted = Some(step.number);
         }
         Ok(())
     }

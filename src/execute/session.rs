@@ -103,6 +103,8 @@ pub(super) struct Session<'a> {
     cancelling: Option<Instant>,
     /// What there is besides the work tree was noted, where a step may go back to it.
     pub(super) begun: bool,
+    /// The step whose beginning is noted.
+    pub(super) noted: Option<usize>,
 }
 
 impl<'a> Session<'a> {
@@ -126,6 +128,7 @@ impl<'a> Session<'a> {
             cancel,
             cancelling: None,
             begun: false,
+            noted: None,
         }
     }
 

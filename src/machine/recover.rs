@@ -8,8 +8,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Makes the work tree in `run` the one before a write set that was not finished, if there is such a set; says whether
-/// there was. Nothing may run in it any more.
+/// Makes the work tree in `run` the one before a write set that was not finished, or the one after a reset that was not;
+/// says whether there was such a thing. Nothing may run in it any more.
 ///
 /// # Errors
 /// Where that was not possible: then the tree may be half old, half new.
@@ -36,6 +36,11 @@ pub fn recover(run: &Path) -> io::Result<bool> {
 }
 
 fn is_unfinished(run: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(run.join("marks/.resetting")) {
+        Ok(_) => return Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
     let corners = match fs::read_dir(run.join("stage")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         done => done?,

@@ -20,7 +20,8 @@ mod undo;
 #[cfg(test)]
 pub(super) use fault::Faults;
 pub(super) use fault::point;
-pub use recover::{Recovered, recover};
+pub use recover::Recovered;
+pub(super) use recover::recover;
 pub(crate) use rubbish::names;
 
 use super::World;

@@ -15,7 +15,7 @@ use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 
 /// The work tree as the host filled it; the system tree as it was before the first program.
@@ -195,7 +195,8 @@ pub(super) fn load_file(world: &World, name: &str, which: Which) -> io::Result<O
             let bytes = rest.split_off(..4).ok_or_else(broken)?;
             Ok::<_, io::Error>(u32::from_le_bytes(bytes.try_into().map_err(|_| broken())?))
         };
-        let (uid, gid) = (id()?, id()?);
+        let shifted = |id: u32| id.saturating_add(world.shift);
+        let (uid, gid) = (shifted(id()?), shifted(id()?));
         mark.paths.push(Known { entry, uid, gid });
     }
     Ok(Some(mark))
@@ -335,6 +336,7 @@ pub(crate) struct Writer {
     length: u64,
     complete_ns: i64,
     kept: bool,
+    shift: u32,
 }
 
 impl Writer {
@@ -367,6 +369,7 @@ impl Writer {
             length: 0,
             complete_ns,
             kept,
+            shift: world.shift,
         })
     }
 
@@ -381,8 +384,10 @@ impl Writer {
         }
         self.line.clear();
         known.entry.encode(&mut self.line);
-        self.line.extend_from_slice(&known.uid.to_le_bytes());
-        self.line.extend_from_slice(&known.gid.to_le_bytes());
+        for id in [known.uid, known.gid] {
+            let id = id.saturating_sub(self.shift);
+            self.line.extend_from_slice(&id.to_le_bytes());
+        }
         self.length += self.line.len() as u64;
         self.file.write_all(&self.line)
     }
@@ -399,6 +404,19 @@ impl Writer {
         let new = format!("{}.new", self.name);
         fs::renameat(&self.folder, new, &self.folder, self.name.as_str())?;
         Ok(())
+    }
+}
+
+/// Whether a reset is under way.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn is_resetting(run_dir: BorrowedFd<'_>) -> io::Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    match fs::openat(run_dir, "marks", flags, Mode::empty()) {
+        Ok(folder) => Ok(open(folder, RESETTING)?.is_some()),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(errno.into()),
     }
 }
 

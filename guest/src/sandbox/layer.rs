@@ -30,9 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Makes `upper` and `work` in the folder ready to be mounted; finishes what an earlier one had begun.
 pub(crate) fn prepare(folder: &OwnedFd, owner: u32) -> rustix::io::Result<()> {
-    if rustix::fs::statat(folder, c"upper.old", AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-        move_on(folder)?;
-    } else {
+    if !settle(folder)? {
         let tree = Tree {
             root: rustix::io::fcntl_dupfd_cloexec(folder, 3)?,
             owner,
@@ -43,6 +41,18 @@ pub(crate) fn prepare(folder: &OwnedFd, owner: u32) -> rustix::io::Result<()> {
     // A work directory that was mounted once is good for nothing.
     remove_all(folder.as_fd(), b"work");
     rustix::fs::mkdirat(folder, c"work", Mode::RWXU)
+}
+
+/// Finishes the move from an upper directory to the next one; whether one had begun.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn settle(folder: &OwnedFd) -> rustix::io::Result<bool> {
+    match rustix::fs::statat(folder, c"upper.old", AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => move_on(folder).map(|()| true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// An overlay on what lies at `/inner`. Programs can read the names of its layers in their mountinfo, so they are

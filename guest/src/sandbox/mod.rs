@@ -24,3 +24,4 @@ mod system;
 pub mod zygote;
 
 pub use exec::Sandbox;
+pub(crate) use layer::settle as settle_layer;

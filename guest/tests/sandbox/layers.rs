@@ -4,9 +4,11 @@ use super::Test;
 use super::client::boot_in;
 use super::link::Server;
 use super::walls::image;
-use pyro_protocol::boot::BootEnvironment;
+use pyro_protocol::Bytes;
+use pyro_protocol::boot::{Boot, BootEnvironment};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 pub(crate) const TESTS: &[Test] = &[
     (
@@ -41,9 +43,21 @@ const DAMAGE: &[&str] = &[
     "rm -rf /data /opt /tmp/t; mkdir /opt",
 ];
 
-fn boot(folder: &std::path::Path) -> pyro_protocol::boot::Boot {
+fn boot(folder: &Path) -> Boot {
+    let root = image_with_data(folder);
+    boot_on(folder, &root)
+}
+
+/// A boot message for a sandbox on that image, which may be in use by others.
+pub(crate) fn boot_on(folder: &Path, image: &Bytes) -> Boot {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).expect("chmods");
     let mut boot = boot_in(folder);
+    boot.environment = BootEnvironment::Dir(image.clone());
+    boot
+}
+
+/// An image with something in it to be changed.
+pub(crate) fn image_with_data(folder: &Path) -> Bytes {
     let programs = [
         "find",
         "sha256sum",
@@ -70,8 +84,7 @@ fn boot(folder: &std::path::Path) -> pyro_protocol::boot::Boot {
         fs::write(path, text).expect("writes");
     }
     std::os::unix::fs::symlink("file", data.join("link")).expect("links");
-    boot.environment = BootEnvironment::Dir(root);
-    boot
+    root
 }
 
 fn what_programs_do_to_an_image_is_kept_and_put_back() {

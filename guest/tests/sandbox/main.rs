@@ -10,6 +10,7 @@ mod life;
 mod link;
 mod probe;
 mod programs;
+mod resets;
 mod sets;
 mod walls;
 
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         life::TESTS,
         sets::TESTS,
         layers::TESTS,
+        resets::TESTS,
     ]
     .concat();
     let mut failed = Vec::new();

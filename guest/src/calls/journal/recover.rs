@@ -25,7 +25,7 @@ pub struct Recovered {
 /// # Errors
 /// Where the file system refuses, or a journal cannot be read; then the journal is kept for another try, and the tree
 /// may still be half old, half new: nobody should be shown it.
-pub fn recover(run_dir: BorrowedFd<'_>) -> io::Result<Recovered> {
+pub(crate) fn recover(run_dir: BorrowedFd<'_>) -> io::Result<Recovered> {
     let folder = |name: &str| {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         fs::openat(run_dir, name, flags, Mode::empty())
