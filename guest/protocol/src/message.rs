@@ -113,6 +113,26 @@ pub enum Op {
 }
 
 impl Op {
+    /// Every op as the wire names it, of all generations.
+    pub const NAMES: [&str; 16] = [
+        "exec.run",
+        "spool.read",
+        "file.read",
+        "file.stat",
+        "files.write",
+        "tree.list",
+        "tree.scan",
+        "tree.diff",
+        "tar.in",
+        "tar.out",
+        "tree.mark",
+        "tree.compare",
+        "tree.reset",
+        "mark.read",
+        "mark.remove",
+        "path.move",
+    ];
+
     /// The generation that an agent must know to understand it.
     pub fn generation(&self) -> u32 {
         match self {

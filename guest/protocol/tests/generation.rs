@@ -251,9 +251,8 @@ fn said(generation: u32, ops: &[Op]) -> Vec<Value> {
     ops.iter().map(say).collect()
 }
 
-/// What generation 2 adds.
-fn generation_2() -> Value {
-    let ops = [
+fn ops_2() -> Vec<Op> {
+    vec![
         Op::TreeMark(TreeMark {
             name: "built".to_owned(),
             contents: true,
@@ -270,7 +269,11 @@ fn generation_2() -> Value {
             path: Bytes::from("src/main.rs"),
             length: None,
         }),
-    ];
+    ]
+}
+
+/// What generation 2 adds.
+fn generation_2() -> Value {
     let reply = Reply::Records(Records {
         entries: 3,
         bytes: 5,
@@ -279,14 +282,13 @@ fn generation_2() -> Value {
     });
     json!({
         "generation": 2,
-        "ops": said(2, &ops),
+        "ops": said(2, &ops_2()),
         "replies": [say(&GuestMessage::Done(reply))],
     })
 }
 
-/// What generation 3 adds.
-fn generation_3() -> Value {
-    let ops = [
+fn ops_3() -> Vec<Op> {
+    vec![
         Op::MarkRemove(MarkRemove {
             name: "built".to_owned(),
         }),
@@ -294,8 +296,12 @@ fn generation_3() -> Value {
             from: Bytes::from("old.txt"),
             to: Bytes::from("docs/new.txt"),
         }),
-    ];
-    json!({ "generation": 3, "ops": said(3, &ops) })
+    ]
+}
+
+/// What generation 3 adds.
+fn generation_3() -> Value {
+    json!({ "generation": 3, "ops": said(3, &ops_3()) })
 }
 
 fn generation() -> Value {
@@ -363,6 +369,13 @@ fn generation_3_adds_what_it_says() {
     let frozen = include_str!("../../../specs/wire/gen-3.json");
     assert_frozen(&generation_3(), path, frozen);
     assert_eq!(pyro_protocol::GENERATION, 3, "the newest one has a file");
+}
+
+#[test]
+fn every_op_is_known_by_its_name() {
+    let all = [ops(), ops_2(), ops_3()].concat();
+    let names: Vec<_> = all.iter().map(|op| about(op).0).collect();
+    assert_eq!(names, Op::NAMES);
 }
 
 #[test]

@@ -348,13 +348,19 @@ pub(super) fn read(world: &World, port: &Port, op: &MarkRead) -> Result<Reply, F
     let mut output = Output::new(port);
     let mut buffer = vec![0; CHUNK];
     let mut sent = 0;
+    let mut sha256 = Sha256::new();
     while sent < wanted {
         let left = usize::try_from(wanted - sent).unwrap_or(usize::MAX);
         let piece = &mut buffer[..left.min(CHUNK)];
         pack.read(entry, sent, piece)
             .map_err(|error| broken(&error))?;
+        sha256.update(&*piece);
         output.put(piece)?;
         sent += piece.len() as u64;
+    }
+    if sent == entry.size && <[u8; 32]>::from(sha256.finalize()) != entry.sha256 {
+        let message = "read: the contents that were kept are damaged";
+        return Err(failure(FailureCode::Io, message, &path));
     }
     output.finish()?;
     Ok(Reply::Data(DataReport {

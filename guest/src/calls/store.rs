@@ -421,20 +421,18 @@ pub(crate) fn is_resetting(run_dir: BorrowedFd<'_>) -> io::Result<bool> {
 }
 
 /// What the reset that is under way leads to, if one is.
-pub(crate) fn resetting(world: &World) -> Option<String> {
+///
+/// # Errors
+/// Where it is there and cannot be read.
+pub(crate) fn resetting(world: &World) -> io::Result<Option<String>> {
+    if !is_resetting(world.run_dir.as_fd())? {
+        return Ok(None);
+    }
     let mut text = String::new();
-    let folder = fs::openat(
-        &world.run_dir,
-        "marks",
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW,
-        Mode::empty(),
-    )
-    .ok()?;
-    open(folder, RESETTING)
-        .ok()??
-        .read_to_string(&mut text)
-        .ok()?;
-    Some(text)
+    if let Some(mut file) = open(folder(world)?, RESETTING)? {
+        file.read_to_string(&mut text)?;
+    }
+    Ok(Some(text))
 }
 
 /// From now on the reset has happened, whatever comes between.

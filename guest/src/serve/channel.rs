@@ -1,6 +1,7 @@
 //! What the loop remembers of a client, and how it reads what the client says.
 
 use crate::tree::refusal;
+use pyro_protocol::Op;
 use pyro_protocol::message::{Failure, FailureCode, HostMessage};
 use std::collections::HashMap;
 
@@ -8,20 +9,6 @@ use std::collections::HashMap;
 pub(super) const MAX_CALLS: usize = 256;
 /// Gaps in the numbers of a channel's calls that are remembered; older ones count as used.
 const MAX_GAPS: usize = 1024;
-
-/// The ops of generation 1, as the wire names them.
-const OPS: [&str; 10] = [
-    "exec.run",
-    "spool.read",
-    "file.read",
-    "file.stat",
-    "files.write",
-    "tree.list",
-    "tree.scan",
-    "tree.diff",
-    "tar.in",
-    "tar.out",
-];
 
 /// One client of the link.
 #[derive(Debug, Default)]
@@ -110,7 +97,7 @@ pub(super) fn read(header: &[u8]) -> Said {
         })
     });
     match op {
-        Some(op) if OPS.contains(&op) => Said::BadCall(refusal(
+        Some(op) if Op::NAMES.contains(&op) => Said::BadCall(refusal(
             FailureCode::BadRequest,
             format!("read the arguments of {op}: {error}"),
         )),

@@ -324,6 +324,21 @@ impl Host {
             .expect("the agent does not panic")
     }
 
+    /// Asks until there is an answer; a test's patience bounds it.
+    pub(crate) fn until_some<T>(
+        &mut self,
+        what: &str,
+        mut ask: impl FnMut(&mut Self) -> Option<T>,
+    ) -> T {
+        for _ in 0..PATIENCE.as_millis() / 5 {
+            if let Some(answer) = ask(self) {
+                return answer;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("{what}: that did not come true");
+    }
+
     /// Waits until a condition holds; a test's patience bounds it.
     pub(crate) fn until(&self, what: &str, mut condition: impl FnMut() -> bool) {
         for _ in 0..PATIENCE.as_millis() / 5 {

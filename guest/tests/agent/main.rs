@@ -6,6 +6,7 @@ mod corpus;
 mod errors;
 mod host;
 mod hostile;
+mod hostile_marks;
 mod marks;
 mod marks_removed;
 mod moves;

@@ -14,7 +14,7 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 /// Everything about a tree that a reset has to restore: kind, mode, time, contents, and which names are one file.
-fn picture(root: &Path) -> BTreeMap<PathBuf, String> {
+pub(crate) fn picture(root: &Path) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut first: BTreeMap<u64, PathBuf> = BTreeMap::new();
     let mut waiting = vec![root.to_owned()];
@@ -74,7 +74,7 @@ pub(crate) fn records_of(host: &mut Host, op: Op) -> Records {
     records(&host.run(op)).clone()
 }
 
-fn compare(host: &mut Host, with: &str) -> Vec<String> {
+pub(crate) fn compare(host: &mut Host, with: &str) -> Vec<String> {
     let answer = host.run(Op::TreeCompare(TreeCompare {
         with: with.to_owned(),
     }));
@@ -96,7 +96,7 @@ pub(crate) fn sh(host: &mut Host, script: &str) {
 }
 
 /// A tree with one of each kind.
-fn plant(host: &mut Host) {
+pub(crate) fn plant(host: &mut Host) {
     for path in ["a/b/c/deep", "a/file", "a-b", "keep/1", "keep/2", "tool"] {
         host.put(path, format!("this is {path}\n"));
     }

@@ -104,7 +104,7 @@ fn the_old_tree_or_the_new_one() {
         });
         let done = apply(&world, "m", &goals, &mut || Ok(()), &mut Records::default());
         drop(faults);
-        let begun = store::resetting(&world).is_some();
+        let begun = store::resetting(&world).expect("readable").is_some();
         if let Err(failure) = &done
             && !begun
         {
