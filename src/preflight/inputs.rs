@@ -213,6 +213,11 @@ fn source(fact: &SeedFact, kind: InputKind, name: &dyn Fn(&[u8]) -> Bytes, out: 
         let (is, digest) = seed_entry(&listing.path, entry);
         out.push(Input::new(kind, name(&entry.path), is, digest));
     }
+    // The plan lists it, so that it is there is part of what was approved.
+    for left in &listing.left_out {
+        let is = format!("left out: {}", left.reason);
+        out.push(Input::new(kind, name(&left.path), is, None));
+    }
 }
 
 /// What stands at a path of a seed, and the digest of what it holds.

@@ -577,3 +577,32 @@ fn what_a_reader_sees() {
     show(&["apply", "--plan", "plan.json"]);
     snapshot("saved", &page);
 }
+
+// proves: S33
+#[test]
+fn what_a_sync_takes_is_compared_path_by_path() {
+    let world = World::with("pyro = 1\n\n[[step]]\nsync = \"project\"\nexclude = [\"*.o\"]\n");
+    world.write("project/src/main.c", "int main(void) { return 1; }\n");
+    world.write("project/README", "read me\n");
+    let plan = ["plan", "request.pyro.toml", "--out", "plan.json"];
+    world.pyro(plan).ended(0);
+    // The plan names what is left out.
+    world.write("project/src/main.o", "o");
+    assert_eq!(changed(&world), ["sync project/src/main.o"]);
+    fs::remove_file(world.work().join("project/src/main.o")).expect("removed");
+    world.pyro(["apply", "--plan", "plan.json"]).ended(0);
+    world.write("project/src/main.c", "int main(void) { return 0; }\n");
+    world.write("project/new", "");
+    fs::remove_file(world.work().join("project/README")).expect("removed");
+    assert_eq!(
+        changed(&world),
+        [
+            "sync project/README",
+            "sync project/new",
+            "sync project/src/main.c"
+        ]
+    );
+    // Nor is a plan saved into what it rests on.
+    let into = ["plan", "request.pyro.toml", "--out", "project/plan.json"];
+    world.pyro(into).ended(2);
+}
