@@ -4,7 +4,13 @@ use super::LivingError;
 use crate::keeper;
 use crate::machine::{CallEvent, Link, Wake};
 use crate::workspace::Home;
-use pyro_protocol::message::{Op, Reply};
+use pyro_protocol::message::{FailureCode, Op, Reply};
+use std::time::{Duration, Instant};
+
+/// So long is waited for whoever has the trees to themselves.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two tries.
+const TICK: Duration = Duration::from_millis(20);
 
 /// Makes one call that streams nothing, and waits for its end.
 pub(super) fn ask(home: &Home, op: Op) -> Result<Reply, LivingError> {
@@ -18,6 +24,21 @@ pub(super) fn ask(home: &Home, op: Op) -> Result<Reply, LivingError> {
                 CallEvent::Failed(failure) => return Err(LivingError::Guest(failure)),
             },
             Wake::Event(..) | Wake::Interrupt | Wake::Timeout => {}
+        }
+    }
+}
+
+/// The same, waiting for a mark or a reset that somebody else makes.
+pub(super) fn ask_patiently(home: &Home, op: &Op) -> Result<Reply, LivingError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match ask(home, op.clone()) {
+            Err(LivingError::Guest(failure))
+                if failure.code == FailureCode::Conflict && Instant::now() < deadline =>
+            {
+                std::thread::sleep(TICK);
+            }
+            asked => return asked,
         }
     }
 }

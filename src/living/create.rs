@@ -48,16 +48,26 @@ impl Workspaces {
         };
         let made = self.make(&home, &lifecycle, &id, asked);
         if made.is_err() {
-            // What cannot be removed now, the next command removes.
-            let gone = keeper::stop(&home, &lifecycle)
-                .map_err(LivingError::from)
-                .and_then(|_| Ok(home.remove(lifecycle)?));
-            if let Err(error) = gone {
-                log::warn!("{}", chain(&error));
-            }
-            self.registry.remove(&id)?;
+            self.undo(home, lifecycle, &id)?;
         }
         made
+    }
+
+    /// Takes back what there is of a workspace that could not be made.
+    pub(super) fn undo(
+        &mut self,
+        home: Home,
+        lifecycle: Lifecycle,
+        id: &WorkspaceId,
+    ) -> Result<(), LivingError> {
+        // What cannot be removed now, the next command removes.
+        let gone = keeper::stop(&home, &lifecycle)
+            .map_err(LivingError::from)
+            .and_then(|_| Ok(home.remove(lifecycle)?));
+        if let Err(error) = gone {
+            log::warn!("{}", chain(&error));
+        }
+        Ok(self.registry.remove(id)?)
     }
 
     fn make(
@@ -145,8 +155,8 @@ fn resources(request: &Request, plan: &Plan) -> Resources {
     }
 }
 
-/// Says no where the host could not hold another workspace, before anything is made.
-fn admit(plan: &Plan) -> Result<(), LivingError> {
+/// Says no where the host has no memory for another workspace.
+pub(super) fn admit_memory() -> Result<(), LivingError> {
     let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let available = info.lines().find_map(|line| {
         let kib = line
@@ -162,6 +172,12 @@ fn admit(plan: &Plan) -> Result<(), LivingError> {
             LEAST_MEMORY / MIB
         )));
     }
+    Ok(())
+}
+
+/// Says no where the host could not hold another workspace, before anything is made.
+fn admit(plan: &Plan) -> Result<(), LivingError> {
+    admit_memory()?;
     let Some(seed) = &plan.workspace.seed else {
         return Ok(());
     };

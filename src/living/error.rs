@@ -87,6 +87,14 @@ pub enum LivingError {
         "forget the snapshot `baseline`: it is what the workspace was when it was made, and stays as long as it"
     )]
     Baseline,
+    /// What a fork begins with.
+    #[error("copy what the workspace {id} is")]
+    Copy {
+        /// Which.
+        id: String,
+        /// The reason.
+        source: io::Error,
+    },
     /// What the registry has of the history is no request.
     #[error("read the history: {0}")]
     History(String),
@@ -125,11 +133,12 @@ impl LivingError {
             | Self::Execute(_)
             | Self::History(_)
             | Self::Ids(_) => "machine",
+            Self::Copy { source, .. } if source.kind() == io::ErrorKind::StorageFull => "no-space",
             Self::Disk { source, .. } if source.kind() == io::ErrorKind::NotFound => "not-found",
             Self::Disk { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
                 "export-exists"
             }
-            Self::Disk { .. } => "io",
+            Self::Disk { .. } | Self::Copy { .. } => "io",
         }
     }
 
@@ -167,6 +176,7 @@ impl LivingError {
             | Self::Execute(_)
             | Self::Baseline
             | Self::Disk { .. }
+            | Self::Copy { .. }
             | Self::History(_)
             | Self::Ids(_) => None,
         }

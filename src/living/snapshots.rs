@@ -27,6 +27,8 @@ impl Workspaces {
         };
         Self::started(&record)?;
         let home = self.home(&record.id)?;
+        // Nobody makes a fork meanwhile.
+        let _lifecycle = home.lock()?;
         let op = Op::MarkRemove(MarkRemove {
             name: point.as_str().to_owned(),
         });

@@ -31,7 +31,7 @@ pub use task::Task;
 pub use workspace::{Executed, Workspace};
 
 use crate::Options;
-use crate::living::{Asked, Listed, LivingError, Workspaces};
+use crate::living::{Asked, Listed, LivingError, Pruned, Workspaces};
 use crate::request::RequestBuilder;
 use crate::workspace::StateDir;
 use crate::workspace::registry::Record;
@@ -85,6 +85,12 @@ impl Pyro {
     /// All workspaces, the one used last first.
     pub fn list_workspaces(&self) -> Task<Result<Vec<Listed>, Error>> {
         self.ask(|workspaces| workspaces.list())
+    }
+
+    /// Stops workspaces whose time is over, deletes those that nobody has used for 7 days since, and removes what
+    /// interrupted commands have left; with `dry_run`, only says so.
+    pub fn prune_workspaces(&self, dry_run: bool) -> Task<Result<Vec<Pruned>, Error>> {
+        self.ask(move |workspaces| workspaces.prune(dry_run))
     }
 
     fn options(&self) -> Options {

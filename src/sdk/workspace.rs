@@ -2,6 +2,7 @@
 
 use super::{Error, Pyro, Status, Task};
 use crate::execute::Ran;
+use crate::living::Fork;
 use crate::machine::Cancel;
 use crate::receipt::{
     ChangeReport, EntryReport, FileReport, Outcome, OutputReport, SeedReport, StepReport, Text,
@@ -262,6 +263,15 @@ impl Workspace {
     pub fn start(&self) -> Task<Result<Status, Error>> {
         let name = self.name.clone();
         self.pyro.ask(move |workspaces| workspaces.start(&name))
+    }
+
+    /// Makes a second workspace from what it is now. It goes on meanwhile.
+    pub fn fork(&self, fork: Fork) -> Task<Result<Self, Error>> {
+        let (name, pyro) = (self.name.clone(), self.pyro.clone());
+        self.pyro.ask(move |workspaces| {
+            let forked = workspaces.fork(&name, &fork)?;
+            Ok(pyro.workspace(forked.record.id.as_str()))
+        })
     }
 
     /// Removes it with all its files.

@@ -26,6 +26,7 @@ mod layers;
 mod limits;
 mod living;
 mod living_faults;
+mod living_fork;
 mod living_rows;
 mod matrix;
 mod parse;

@@ -45,8 +45,12 @@ pub(in crate::cli) enum WorkspaceCommand {
     /// Look at the files of a stopped workspace
     #[command(subcommand)]
     Disk(DiskCommand),
+    /// Make a second workspace from what this one is now
+    Fork(Fork),
     /// Remove a workspace and all its files
     Delete(One),
+    /// Delete workspaces that nobody has used for 7 days after their time, and what interrupted commands have left
+    Prune(Prune),
 }
 
 /// A workspace, and nothing else.
@@ -155,6 +159,35 @@ pub(in crate::cli) struct Update {
     #[arg(long, value_name = "N", conflicts_with = "ttl")]
     pub(super) ttl_seconds: Option<u32>,
     /// Print the workspace as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Fork {
+    /// Its name or id
+    #[arg(value_name = "WORKSPACE")]
+    pub(super) workspace: String,
+    /// What the second one is called
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// What else is to be known of the second one
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub(super) label: Vec<(String, String)>,
+    /// Print the second one as JSON
+    #[arg(long, conflicts_with = "id_only")]
+    pub(super) json: bool,
+    /// Print the id of the second one and nothing else
+    #[arg(long)]
+    pub(super) id_only: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Prune {
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Print what was done as JSON
     #[arg(long)]
     pub(super) json: bool,
 }

@@ -7,10 +7,12 @@ mod disk;
 mod exec;
 mod export;
 mod files;
+mod fork;
 mod history;
 mod life;
 mod list;
 mod patch;
+mod prune;
 mod snapshot;
 mod summary;
 mod sync;
@@ -60,7 +62,9 @@ pub(super) fn workspace(command: &WorkspaceCommand, global: &Global, terminal: &
         WorkspaceCommand::Disk(DiskCommand::List(args)) => disk::list(args, here),
         WorkspaceCommand::Disk(DiskCommand::Read(args)) => disk::read(args, here),
         WorkspaceCommand::Disk(DiskCommand::Export(args)) => disk::export(args, here),
+        WorkspaceCommand::Fork(args) => fork::fork(args, here),
         WorkspaceCommand::Delete(args) => life::delete(args, here),
+        WorkspaceCommand::Prune(args) => prune::prune(args, here),
     };
     exit.code()
 }
