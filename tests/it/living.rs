@@ -130,7 +130,13 @@ fn a_workspace_lives_through_many_commands() {
         "{}",
         diff.text()
     );
-    ws(&world, &["reset", &id, "--snapshot", "checkpoint"]).ended(0);
+    let reset = json(
+        &world,
+        &["reset", &id, "--snapshot", "checkpoint", "--json"],
+    );
+    // `note.txt` and `run.sh` came, `d` and `d/y` went.
+    let put_back = reset["workspace_reset"]["entry_count"].as_u64();
+    assert!(put_back.is_some_and(|entries| entries >= 3), "{reset}");
     ws(&world, &["export", &id, "note.txt", "--output", "out"]).ended(0);
     assert_eq!(
         fs::read_to_string(world.work().join("out")).expect("exported"),
@@ -532,6 +538,18 @@ fn a_push_lays_files_over_it_or_changes_nothing() {
     );
     let history = json(&world, &["history", &id, "--json"]);
     assert_eq!(history["entries"][0]["kind"], "sync");
+}
+
+#[test]
+fn programs_that_start_others_all_the_time_stand_still_for_a_snapshot() {
+    let world = world();
+    let id = create(&world, &[]);
+    // Each shell waits in vfork for most of its time.
+    let busy = "for n in 1 2 3; do (while :; do /bin/true; done) & done";
+    ws(&world, &["exec", &id, "--", "sh", "-c", busy]).ended(0);
+    for number in 0..12 {
+        ws(&world, &["snapshot", "create", &id, &format!("s{number}")]).ended(0);
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::calls::family::send;
 use crate::serve::port::Port;
-use crate::spawn::Lookout;
+use crate::spawn::{Lookout, Process};
 use crate::tree::refusal;
 use pyro_protocol::message::{Failure, FailureCode};
 use rustix::process::Signal;
@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// How long programs may take to end after KILL.
 const END_LIMIT: Duration = Duration::from_secs(10);
+/// Programs that do not stop for so long wait for somebody who was stopped.
+const STUCK: Duration = Duration::from_millis(20);
 /// Between two looks.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -72,7 +74,7 @@ impl Quiet {
         })
     }
 
-    fn all(&self) -> Result<Vec<crate::spawn::Process>, Failure> {
+    fn all(&self) -> Result<Vec<Process>, Failure> {
         (self.lookout)().map_err(|error| super::agent_failure("look at the programs", &error))
     }
 }
@@ -84,6 +86,8 @@ impl Hush<'_> {
     /// Where one of them does not stop.
     pub(crate) fn pause(&mut self, port: &Port) -> Result<u32, Failure> {
         let deadline = Instant::now() + STOP_LIMIT;
+        let mut moved = Instant::now();
+        let mut least = usize::MAX;
         loop {
             port.check()?;
             let all = self.quiet.all()?;
@@ -100,11 +104,28 @@ impl Hush<'_> {
             if running == 0 {
                 return Ok(u32::try_from(all.len()).unwrap_or(u32::MAX));
             }
+            if running < least {
+                (least, moved) = (running, Instant::now());
+            } else if moved.elapsed() >= STUCK {
+                // A parent in vfork(2) stops only once its child has executed or ended, and the child was stopped before
+                // that. Each gets on a little way, and is stopped again by the next look.
+                self.go_on(&all);
+                (least, moved) = (usize::MAX, Instant::now());
+            }
             if Instant::now() >= deadline {
                 let message = format!("pause the programs: {running} of them do not stop");
                 return Err(refusal(FailureCode::Io, message));
             }
             std::thread::sleep(TICK);
+        }
+    }
+
+    /// Lets those go on that were stopped here. A process id may have a new owner by now: only who is still the same.
+    fn go_on(&self, all: &[Process]) {
+        for process in all {
+            if self.stopped.contains(&(process.pid, process.started)) {
+                send(process.pid, Signal::CONT);
+            }
         }
     }
 
@@ -139,13 +160,8 @@ impl Hush<'_> {
 
 impl Drop for Hush<'_> {
     fn drop(&mut self) {
-        // A process id may have a new owner by now: only who is still the same goes on.
         if !self.stopped.is_empty() {
-            for process in self.quiet.all().unwrap_or_default() {
-                if self.stopped.contains(&(process.pid, process.started)) {
-                    send(process.pid, Signal::CONT);
-                }
-            }
+            self.go_on(&self.quiet.all().unwrap_or_default());
         }
         self.quiet.taken.store(false, Ordering::Release);
     }

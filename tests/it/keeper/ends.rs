@@ -286,8 +286,9 @@ fn control_groups_go_with_the_machine() {
     kept.start();
     assert_eq!(kept.sh("echo on"), "on\n");
     kill(kept.keeper().expect("runs"));
-    kept.is_gone();
-    kept.home.clone().remove(kept.lock()).expect("removes");
+    let lifecycle = kept.lock();
+    keeper::stop(&kept.home, &lifecycle).expect("all of it is gone");
+    kept.home.clone().remove(lifecycle).expect("removes");
     assert!(!group.exists());
 }
 
