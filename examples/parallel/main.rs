@@ -1,4 +1,5 @@
-//! Three workspaces of one project side by side, each with another fix. Run it with `cargo run --example parallel`.
+//! Three workspaces of one project side by side, each with another fix. Run it with
+//! `PYRO_BIN=target/release/pyro cargo run --example parallel`.
 //!
 //! Everything begins when it is asked for, so the three work at the same time; `.await` would do in an async program
 //! what `.wait()` does here.

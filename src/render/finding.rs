@@ -135,7 +135,8 @@ impl Finding {
             .id(self.code.clone())
             .elements(self.place(document));
         if !self.valid_here.is_empty() {
-            let list = self.valid_here.join(", ");
+            // A name of the document's own may hold a tab, which moves everything behind it.
+            let list = self.valid_here.join(", ").replace('\t', "\\t");
             group = group.element(Level::NOTE.with_name("valid here").message(list));
         }
         for note in &self.notes {
