@@ -1,13 +1,16 @@
 //! What was done to a workspace, as one request that does it again in a fresh one.
 
 use super::{LivingError, Workspaces};
-use crate::request::{Action, Expect, Request, Step, Syntax, parse};
-use crate::workspace::registry::{HistoryEntry, Page};
+use crate::receipt::{ExecReport, StepOutcome, StepReport, read_receipt};
+use crate::request::{Action, Expect, Request, Signal, Step, Syntax, parse};
+use crate::workspace::registry::{HistoryEntry, INTERRUPTED, Page};
 use std::collections::BTreeSet;
+use std::path::Path;
 
 impl Workspaces {
     /// The request that makes such a workspace and does to it what was done to this one: every step that had an effect,
-    /// in order. What only looked at the workspace, and what was refused or interrupted, is left out.
+    /// in order, and must end as it did. What only looked at the workspace, and what was refused, not run or interrupted,
+    /// is left out.
     ///
     /// # Errors
     /// Where there is no such workspace, or its history cannot be read.
@@ -18,22 +21,14 @@ impl Workspaces {
         let mut left_out = Vec::new();
         let mut ids = BTreeSet::new();
         for entry in self.registry.history(&record.id, Page::All)? {
-            let whole = matches!(entry.outcome.as_deref(), Some("passed" | "failed"));
             let steps = read(&entry.request)?.steps;
-            if !whole {
-                left_out.push(format!("#{} ({})", entry.sequence, entry.kind));
-                continue;
+            let (steps, why) = replayed(&entry, steps);
+            if let Some(why) = why {
+                left_out.push(format!("#{} ({}: {why})", entry.sequence, entry.kind));
             }
-            let single = steps.len() == 1;
             for mut step in steps {
-                if !changes(&step) || (single && was_refused(&entry)) {
-                    continue;
-                }
                 if step.id.as_ref().is_some_and(|id| !ids.insert(id.clone())) {
                     step.id = None;
-                }
-                if single && let Some(code) = entry.exit_code {
-                    expect_exit(&mut step.expect, &step.action, code);
                 }
                 request.steps.push(step);
             }
@@ -43,7 +38,7 @@ impl Workspaces {
         request.description = Some(match left_out.as_slice() {
             [] => format!("What was done to the workspace {}.", record.id),
             left_out => format!(
-                "What was done to the workspace {}, without what did not come to an end: {}.",
+                "What was done to the workspace {}, as far as that is known: {}.",
                 record.id,
                 left_out.join(", ")
             ),
@@ -58,9 +53,59 @@ fn read(text: &str) -> Result<Request, LivingError> {
         .map_err(|errors| LivingError::History(errors.to_string()))
 }
 
-/// Whether it may have changed the workspace.
-fn changes(step: &Step) -> bool {
-    match step.action {
+/// The steps of an entry that had an effect, and why they may not be all.
+fn replayed(entry: &HistoryEntry, steps: Vec<Step>) -> (Vec<Step>, Option<String>) {
+    let why = match entry.outcome.as_deref() {
+        None => return (Vec::new(), Some("goes on".to_owned())),
+        Some(INTERRUPTED) => return (Vec::new(), Some(INTERRUPTED.to_owned())),
+        Some("passed" | "failed") => None,
+        Some(other) => Some(other.to_owned()),
+    };
+    // What a fork brings along was put together from receipts already.
+    let Some(receipt) = &entry.receipt else {
+        return (steps, why);
+    };
+    let Ok(receipt) = read_receipt(Path::new(receipt)) else {
+        return (Vec::new(), Some("its receipt cannot be read".to_owned()));
+    };
+    // By their numbers: steps that were not selected have no report.
+    let had_effect = |(index, step): (usize, Step)| {
+        let report = receipt.steps.iter().find(|one| one.number == index + 1)?;
+        with_effect(step, report)
+    };
+    (
+        steps
+            .into_iter()
+            .enumerate()
+            .filter_map(had_effect)
+            .collect(),
+        why,
+    )
+}
+
+/// The step as it has to end again; nothing where it changed nothing.
+fn with_effect(mut step: Step, report: &StepReport) -> Option<Step> {
+    if !may_change(&step.action) {
+        return None;
+    }
+    match (report.outcome, &report.exec) {
+        (StepOutcome::Passed, _) => Some(step),
+        // It ran, and what it did it did; only its expectations did not hold.
+        (StepOutcome::Failed, Some(exec)) if exec.not_started.is_none() => {
+            step.expect = as_it_ended(exec);
+            step.retry = None;
+            Some(step)
+        }
+        // A step that is refused changes nothing.
+        (
+            StepOutcome::Failed | StepOutcome::NotRun | StepOutcome::Cancelled | StepOutcome::Lost,
+            _,
+        ) => None,
+    }
+}
+
+fn may_change(action: &Action) -> bool {
+    match action {
         Action::Exec(_)
         | Action::Write(_)
         | Action::Patch(_)
@@ -72,17 +117,18 @@ fn changes(step: &Step) -> bool {
     }
 }
 
-/// A step that is refused changes nothing; a program that ends with another code may have.
-fn was_refused(entry: &HistoryEntry) -> bool {
-    entry.outcome.as_deref() == Some("failed") && entry.exit_code.is_none()
-}
-
-/// The program must end as it did.
-fn expect_exit(expect: &mut Expect, action: &Action, code: i32) {
-    if matches!(action, Action::Exec(_)) && code != 0 && expect.exit.is_none() {
-        match code {
-            124 => expect.timed_out = Some(true),
-            code => expect.exit = Some(vec![code]),
-        }
+fn as_it_ended(exec: &ExecReport) -> Expect {
+    let signal = exec.signal.and_then(|number| {
+        Signal::ALL
+            .into_iter()
+            .find(|signal| signal.number == number)
+    });
+    let mut expect = Expect::default();
+    match signal {
+        _ if exec.timed_out => expect.timed_out = Some(true),
+        Some(signal) => expect.signal = Some(signal),
+        None if exec.exit_code != 0 => expect.exit = Some(vec![exec.exit_code]),
+        None => {}
     }
+    expect
 }

@@ -41,6 +41,7 @@ impl Workspaces {
         Self::started(&record)?;
         let home = self.home(&id)?;
         self.forget_unregistered(&home, &id, plan)?;
+        let isolation = Made::read(&home)?.isolation;
         let link = keeper::connect(&home)?;
         let run = self.state.new_run()?;
         let entry = entry(plan, run.id());
@@ -50,7 +51,7 @@ impl Workspaces {
         let living = Living {
             link,
             home: &home.run(),
-            isolation: Made::read(&home)?.isolation,
+            isolation,
         };
         let ran = execute_in(plan, living, (&run, &folder), cancel, goldens, on_event);
         let ran = ran.map_err(LivingError::Execute)?;

@@ -53,12 +53,19 @@ pub(in crate::cli) enum WorkspaceCommand {
     Prune(Prune),
 }
 
-/// A workspace, and nothing else.
+/// Which workspace.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct One {
+pub(super) struct At {
     /// Its name or id
     #[arg(value_name = "WORKSPACE")]
     pub(super) workspace: String,
+}
+
+/// A workspace, and nothing else.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct One {
+    #[command(flatten)]
+    pub(super) at: At,
     /// Print it as JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -137,9 +144,8 @@ pub(in crate::cli) struct List {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Update {
-    /// Its name or id
-    #[arg(value_name = "WORKSPACE")]
-    pub(super) workspace: String,
+    #[command(flatten)]
+    pub(super) at: At,
     /// What it is called from now on
     #[arg(long)]
     pub(super) name: Option<String>,
@@ -165,9 +171,8 @@ pub(in crate::cli) struct Update {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Fork {
-    /// Its name or id
-    #[arg(value_name = "WORKSPACE")]
-    pub(super) workspace: String,
+    #[command(flatten)]
+    pub(super) at: At,
     /// What the second one is called
     #[arg(long)]
     pub(super) name: Option<String>,
@@ -205,9 +210,8 @@ pub(super) struct Answer {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Exec {
-    /// Its name or id
-    #[arg(value_name = "WORKSPACE")]
-    pub(super) workspace: String,
+    #[command(flatten)]
+    pub(super) at: At,
     /// The program and its arguments
     #[arg(value_name = "CMD", last = true, required = true)]
     pub(super) command: Vec<String>,
@@ -237,9 +241,8 @@ pub(in crate::cli) struct Exec {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct History {
-    /// Its name or id
-    #[arg(value_name = "WORKSPACE")]
-    pub(super) workspace: String,
+    #[command(flatten)]
+    pub(super) at: At,
     /// Print it as one request document, which does the same in a fresh workspace
     #[arg(long, conflicts_with = "json")]
     pub(super) request: bool,
@@ -259,9 +262,8 @@ pub(in crate::cli) enum SyncCommand {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SyncPush {
-    /// Its name or id
-    #[arg(value_name = "WORKSPACE")]
-    pub(super) workspace: String,
+    #[command(flatten)]
+    pub(super) at: At,
     /// A directory or tar of the host
     #[arg(value_name = "SOURCE")]
     pub(super) source: String,
@@ -289,9 +291,8 @@ pub(in crate::cli) enum FileCommand {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct FileList {
-    /// Its name or id
-    #[arg(value_name = "WORKSPACE")]
-    pub(super) workspace: String,
+    #[command(flatten)]
+    pub(super) at: At,
     /// A directory or file
     #[arg(value_name = "PATH", default_value = "/workspace")]
     pub(super) path: String,
@@ -304,9 +305,8 @@ pub(in crate::cli) struct FileList {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct FileRead {
-    /// Its name or id
-    #[arg(value_name = "WORKSPACE")]
-    pub(super) workspace: String,
+    #[command(flatten)]
+    pub(super) at: At,
     /// The file
     #[arg(value_name = "PATH")]
     pub(super) path: String,
@@ -325,9 +325,8 @@ pub(in crate::cli) struct FileRead {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct FileWrite {
-    /// Its name or id
-    #[arg(value_name = "WORKSPACE")]
-    pub(super) workspace: String,
+    #[command(flatten)]
+    pub(super) at: At,
     /// The file
     #[arg(value_name = "PATH")]
     pub(super) path: String,
@@ -352,9 +351,8 @@ pub(in crate::cli) struct FileWrite {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct FileDelete {
-    /// Its name or id
-    #[arg(value_name = "WORKSPACE")]
-    pub(super) workspace: String,
+    #[command(flatten)]
+    pub(super) at: At,
     /// What goes; a directory with all that is in it
     #[arg(value_name = "PATH", required = true)]
     pub(super) paths: Vec<String>,
@@ -373,9 +371,8 @@ pub(in crate::cli) enum PatchCommand {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct PatchApply {
-    /// Its name or id
-    #[arg(value_name = "WORKSPACE")]
-    pub(super) workspace: String,
+    #[command(flatten)]
+    pub(super) at: At,
     /// The patch itself
     #[arg(
         long,
@@ -397,9 +394,8 @@ pub(in crate::cli) struct PatchApply {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Diff {
-    /// Its name or id
-    #[arg(value_name = "WORKSPACE")]
-    pub(super) workspace: String,
+    #[command(flatten)]
+    pub(super) at: At,
     /// Compare with this snapshot
     #[arg(long, value_name = "NAME", default_value = "baseline")]
     pub(super) against: String,
@@ -415,9 +411,8 @@ pub(in crate::cli) struct Diff {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Export {
-    /// Its name or id
-    #[arg(value_name = "WORKSPACE")]
-    pub(super) workspace: String,
+    #[command(flatten)]
+    pub(super) at: At,
     /// A file or directory of the workspace
     #[arg(value_name = "PATH")]
     pub(super) path: String,
@@ -443,9 +438,8 @@ pub(in crate::cli) enum SnapshotCommand {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SnapshotOne {
-    /// Its name or id
-    #[arg(value_name = "WORKSPACE")]
-    pub(super) workspace: String,
+    #[command(flatten)]
+    pub(super) at: At,
     /// What the snapshot is called
     #[arg(value_name = "SNAPSHOT")]
     pub(super) snapshot: String,
@@ -455,9 +449,8 @@ pub(in crate::cli) struct SnapshotOne {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SnapshotDelete {
-    /// Its name or id
-    #[arg(value_name = "WORKSPACE")]
-    pub(super) workspace: String,
+    #[command(flatten)]
+    pub(super) at: At,
     /// What the snapshot is called
     #[arg(value_name = "SNAPSHOT")]
     pub(super) snapshot: String,
@@ -468,9 +461,8 @@ pub(in crate::cli) struct SnapshotDelete {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Reset {
-    /// Its name or id
-    #[arg(value_name = "WORKSPACE")]
-    pub(super) workspace: String,
+    #[command(flatten)]
+    pub(super) at: At,
     /// The snapshot to go back to
     #[arg(long, value_name = "NAME", default_value = "baseline")]
     pub(super) snapshot: String,
@@ -490,9 +482,8 @@ pub(in crate::cli) enum DiskCommand {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DiskList {
-    /// Its name or id
-    #[arg(value_name = "WORKSPACE")]
-    pub(super) workspace: String,
+    #[command(flatten)]
+    pub(super) at: At,
     /// A directory or file
     #[arg(value_name = "PATH", default_value = "/workspace")]
     pub(super) path: String,
@@ -506,9 +497,8 @@ pub(in crate::cli) struct DiskList {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DiskRead {
-    /// Its name or id
-    #[arg(value_name = "WORKSPACE")]
-    pub(super) workspace: String,
+    #[command(flatten)]
+    pub(super) at: At,
     /// The file
     #[arg(value_name = "PATH")]
     pub(super) path: String,
@@ -525,9 +515,8 @@ pub(in crate::cli) struct DiskRead {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DiskExport {
-    /// Its name or id
-    #[arg(value_name = "WORKSPACE")]
-    pub(super) workspace: String,
+    #[command(flatten)]
+    pub(super) at: At,
     /// The tar to write
     #[arg(long, value_name = "FILE")]
     pub(super) output: PathBuf,

@@ -17,7 +17,7 @@ fn absolute(path: &Text) -> String {
 
 pub(super) fn list(args: &DiskList, here: Here<'_>) -> Exit {
     let listed = here.with(args.json, |workspaces| {
-        workspaces.disk_list(&args.workspace, &args.path, args.recursive)
+        workspaces.disk_list(&args.at.workspace, &args.path, args.recursive)
     });
     let (record, entries) = match listed {
         Ok(listed) => listed,
@@ -72,7 +72,7 @@ fn entry(entry: &DiskEntry) -> serde_json::Value {
 
 pub(super) fn read(args: &DiskRead, here: Here<'_>) -> Exit {
     let read = here.with(args.json, |workspaces| {
-        workspaces.disk_read(&args.workspace, &args.path, args.max_bytes.into())
+        workspaces.disk_read(&args.at.workspace, &args.path, args.max_bytes.into())
     });
     let (record, file) = match read {
         Ok(read) => read,
@@ -108,7 +108,7 @@ pub(super) fn read(args: &DiskRead, here: Here<'_>) -> Exit {
 
 pub(super) fn export(args: &DiskExport, here: Here<'_>) -> Exit {
     let written = here.with(args.json, |workspaces| {
-        workspaces.disk_export(&args.workspace, &args.output)
+        workspaces.disk_export(&args.at.workspace, &args.output)
     });
     let (record, size) = match written {
         Ok(written) => written,

@@ -32,7 +32,7 @@ pub(super) fn exec(args: &Exec, here: Here<'_>) -> u8 {
         }
     }
     let json = args.answer.json;
-    let request = Request::in_workspace(&args.workspace).step(step);
+    let request = Request::in_workspace(&args.at.workspace).step(step);
     let used = run(NAME, request, &args.answer, here, &mut |event| {
         if let Event::Output { stream, bytes, .. } = event
             && !json

@@ -11,7 +11,7 @@ pub(super) fn export(args: &Export, here: Here<'_>) -> Exit {
     if args.overwrite {
         step = step.overwrite();
     }
-    let request = Request::in_workspace(&args.workspace).step(step);
+    let request = Request::in_workspace(&args.at.workspace).step(step);
     let used = match run_step("pyro workspace export", request, &args.answer, here) {
         Ok(used) => used,
         Err(exit) => return exit,

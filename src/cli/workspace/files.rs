@@ -12,7 +12,7 @@ pub(super) fn list(args: &FileList, here: Here<'_>) -> Exit {
     if args.recursive {
         step = step.recursive();
     }
-    let request = Request::in_workspace(&args.workspace).step(step);
+    let request = Request::in_workspace(&args.at.workspace).step(step);
     let used = match run_step("pyro workspace file list", request, &args.answer, here) {
         Ok(used) => used,
         Err(exit) => return exit,
@@ -47,7 +47,7 @@ pub(super) fn read(args: &FileRead, here: Here<'_>) -> Exit {
     let step = Step::read(&args.path)
         .offset(args.offset)
         .max_bytes(format!("{}B", args.max_bytes));
-    let request = Request::in_workspace(&args.workspace).step(step);
+    let request = Request::in_workspace(&args.at.workspace).step(step);
     let used = match run_step("pyro workspace file read", request, &args.answer, here) {
         Ok(used) => used,
         Err(exit) => return exit,
@@ -90,7 +90,7 @@ pub(super) fn write(args: &FileWrite, here: Here<'_>) -> Exit {
     if let Some(mode) = &args.mode {
         step = step.mode(&args.path, mode);
     }
-    let request = Request::in_workspace(&args.workspace).step(step);
+    let request = Request::in_workspace(&args.at.workspace).step(step);
     let used = match run_step("pyro workspace file write", request, &args.answer, here) {
         Ok(used) => used,
         Err(exit) => return exit,
@@ -117,7 +117,7 @@ pub(super) fn delete(args: &FileDelete, here: Here<'_>) -> Exit {
     if args.ignore_missing {
         step = step.ignore_missing();
     }
-    let request = Request::in_workspace(&args.workspace).step(step);
+    let request = Request::in_workspace(&args.at.workspace).step(step);
     let used = match run_step("pyro workspace file delete", request, &args.answer, here) {
         Ok(used) => used,
         Err(exit) => return exit,

@@ -14,7 +14,7 @@ pub(super) fn fork(args: &Args, here: Here<'_>) -> Exit {
         labels: args.label.iter().cloned().collect(),
     };
     let forked = match here.with(args.json, |workspaces| {
-        workspaces.fork(&args.workspace, &fork)
+        workspaces.fork(&args.at.workspace, &fork)
     }) {
         Ok(forked) => forked,
         Err(exit) => return exit,

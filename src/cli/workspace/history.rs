@@ -13,7 +13,7 @@ use crate::workspace::registry::Page;
 
 pub(super) fn logs(args: &One, here: Here<'_>) -> Exit {
     let logs = here.with(args.json, |workspaces| {
-        let record = workspaces.find(&args.workspace)?;
+        let record = workspaces.find(&args.at.workspace)?;
         let entries = workspaces.registry().logs(&record.id, Page::All)?;
         Ok((record, entries))
     });
@@ -60,7 +60,7 @@ pub(super) fn logs(args: &One, here: Here<'_>) -> Exit {
 pub(super) fn history(args: &History, here: Here<'_>) -> Exit {
     if args.request {
         return match here.with(args.json, |workspaces| {
-            workspaces.as_request(&args.workspace)
+            workspaces.as_request(&args.at.workspace)
         }) {
             Ok(request) => {
                 here.terminal.print(&emit(&request, Syntax::Toml));
@@ -71,7 +71,7 @@ pub(super) fn history(args: &History, here: Here<'_>) -> Exit {
     }
     let page = args.limit.map_or(Page::All, Page::Last);
     let history = here.with(args.json, |workspaces| {
-        let record = workspaces.find(&args.workspace)?;
+        let record = workspaces.find(&args.at.workspace)?;
         let entries = workspaces.registry().history(&record.id, page)?;
         Ok((record, entries))
     });

@@ -7,7 +7,7 @@ use crate::Exit;
 use crate::report::workspace::WorkspaceDeletePayload;
 
 pub(super) fn start(args: &One, here: Here<'_>) -> Exit {
-    match here.with(args.json, |workspaces| workspaces.start(&args.workspace)) {
+    match here.with(args.json, |workspaces| workspaces.start(&args.at.workspace)) {
         Ok(record) => {
             show("started", &record, args.json, here);
             Exit::Ok
@@ -17,7 +17,7 @@ pub(super) fn start(args: &One, here: Here<'_>) -> Exit {
 }
 
 pub(super) fn stop(args: &One, here: Here<'_>) -> Exit {
-    match here.with(args.json, |workspaces| workspaces.stop(&args.workspace)) {
+    match here.with(args.json, |workspaces| workspaces.stop(&args.at.workspace)) {
         Ok(record) => {
             show("stopped", &record, args.json, here);
             Exit::Ok
@@ -27,7 +27,9 @@ pub(super) fn stop(args: &One, here: Here<'_>) -> Exit {
 }
 
 pub(super) fn delete(args: &One, here: Here<'_>) -> Exit {
-    match here.with(args.json, |workspaces| workspaces.delete(&args.workspace)) {
+    match here.with(args.json, |workspaces| {
+        workspaces.delete(&args.at.workspace)
+    }) {
         Ok(id) => {
             if args.json {
                 here.payload(&WorkspaceDeletePayload::explicit(&id));

@@ -71,7 +71,7 @@ pub(super) fn list(args: &List, here: Here<'_>) -> Exit {
 }
 
 pub(super) fn status(args: &One, here: Here<'_>) -> Exit {
-    match here.with(args.json, |workspaces| workspaces.find(&args.workspace)) {
+    match here.with(args.json, |workspaces| workspaces.find(&args.at.workspace)) {
         Ok(record) => {
             show("", &record, args.json, here);
             Exit::Ok
@@ -109,7 +109,7 @@ pub(super) fn update(args: &Update, here: Here<'_>) -> Exit {
         ttl_ms: ttl,
     };
     match here.with(args.json, |workspaces| {
-        workspaces.update(&args.workspace, &change)
+        workspaces.update(&args.at.workspace, &change)
     }) {
         Ok(record) => {
             show("updated", &record, args.json, here);

@@ -16,7 +16,7 @@ pub(super) fn apply(args: &PatchApply, here: Here<'_>) -> Exit {
     if args.exact {
         step = step.match_exact();
     }
-    let request = Request::in_workspace(&args.workspace).step(step);
+    let request = Request::in_workspace(&args.at.workspace).step(step);
     let used = match run_step("pyro workspace patch apply", request, &args.answer, here) {
         Ok(used) => used,
         Err(exit) => return exit,
@@ -52,7 +52,7 @@ pub(super) fn diff(args: &Diff, here: Here<'_>) -> Exit {
     for pattern in &args.exclude {
         step = step.exclude(pattern);
     }
-    let request = Request::in_workspace(&args.workspace).step(step);
+    let request = Request::in_workspace(&args.at.workspace).step(step);
     let used = match run_step("pyro workspace diff", request, &args.answer, here) {
         Ok(used) => used,
         Err(exit) => return exit,

@@ -13,7 +13,7 @@ use crate::workspace::Timestamp;
 use crate::workspace::registry::State;
 
 pub(super) fn create(args: &SnapshotOne, here: Here<'_>) -> Exit {
-    let request = Request::in_workspace(&args.workspace).step(Step::snapshot(&args.snapshot));
+    let request = Request::in_workspace(&args.at.workspace).step(Step::snapshot(&args.snapshot));
     let name = "pyro workspace snapshot create";
     let used = match run_step(name, request, &args.answer, here) {
         Ok(used) => used,
@@ -43,7 +43,7 @@ pub(super) fn create(args: &SnapshotOne, here: Here<'_>) -> Exit {
 
 pub(super) fn list(args: &One, here: Here<'_>) -> Exit {
     let listed = here.with(args.json, |workspaces| {
-        let record = workspaces.find(&args.workspace)?;
+        let record = workspaces.find(&args.at.workspace)?;
         let snapshots = workspaces.registry().snapshots(&record.id)?;
         Ok((record, snapshots))
     });
@@ -73,7 +73,7 @@ pub(super) fn list(args: &One, here: Here<'_>) -> Exit {
 
 pub(super) fn delete(args: &SnapshotDelete, here: Here<'_>) -> Exit {
     let gone = here.with(args.json, |workspaces| {
-        workspaces.forget_snapshot(&args.workspace, &args.snapshot)
+        workspaces.forget_snapshot(&args.at.workspace, &args.snapshot)
     });
     match gone {
         Ok(id) => {
@@ -92,9 +92,9 @@ pub(super) fn reset(args: &Reset, here: Here<'_>) -> Exit {
     // A stopped workspace is started for it, as the users of the command know it.
     if args.answer.emit.is_none() {
         let started = here.with(args.answer.json, |workspaces| {
-            let record = workspaces.find(&args.workspace)?;
+            let record = workspaces.find(&args.at.workspace)?;
             match record.state {
-                State::Stopped => workspaces.start(&args.workspace).map(|_| ()),
+                State::Stopped => workspaces.start(&args.at.workspace).map(|_| ()),
                 State::Started | State::Creating | State::Deleting => Ok(()),
             }
         });
@@ -102,7 +102,7 @@ pub(super) fn reset(args: &Reset, here: Here<'_>) -> Exit {
             return exit;
         }
     }
-    let request = Request::in_workspace(&args.workspace).step(Step::reset(&args.snapshot));
+    let request = Request::in_workspace(&args.at.workspace).step(Step::reset(&args.snapshot));
     let used = match run_step("pyro workspace reset", request, &args.answer, here) {
         Ok(used) => used,
         Err(exit) => return exit,

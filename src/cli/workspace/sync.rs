@@ -11,7 +11,7 @@ pub(super) fn push(args: &SyncPush, here: Here<'_>) -> Exit {
     for pattern in &args.exclude {
         step = step.exclude(pattern);
     }
-    let request = Request::in_workspace(&args.workspace).step(step);
+    let request = Request::in_workspace(&args.at.workspace).step(step);
     let used = match run_step("pyro workspace sync push", request, &args.answer, here) {
         Ok(used) => used,
         Err(exit) => return exit,
