@@ -59,13 +59,26 @@ pub(super) fn header(plan: &Plan, terminal: &Terminal) -> String {
         .as_ref()
         .map(|seed| format!(", seed {}", seed.shown))
         .unwrap_or_default();
+    let lives = workspace
+        .existing
+        .as_ref()
+        .map(|lives| living(&lives.id, lives.name.as_deref()));
     let line = format!(
-        "{name}{}  {} on {}{seed}",
+        "{name}{}  {}{} on {}{seed}",
         plan.source,
+        lives.unwrap_or_default(),
         workspace.environment_shown,
         workspace.machine.as_str()
     );
     format!("{}\n", terminal.tone(Tone::Strong, &line))
+}
+
+/// A workspace that lives, in the first line of what is done in it.
+fn living(id: &str, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("in {id} ({}), ", visible(name)),
+        None => format!("in {id}, "),
+    }
 }
 
 /// The same from a receipt.
@@ -88,9 +101,15 @@ pub(super) fn header_of(receipt: &Receipt, terminal: &Terminal) -> String {
     let seed = seed
         .map(|seed| format!(", seed {}", seed.path))
         .unwrap_or_default();
+    let lives = receipt
+        .workspace
+        .as_ref()
+        .map(|lives| living(&lives.id, lives.name.as_deref()));
     let line = format!(
-        "{name}{}  {}{path} on {execution_mode}{seed}",
-        request.source, environment.kind
+        "{name}{}  {}{}{path} on {execution_mode}{seed}",
+        request.source,
+        lives.unwrap_or_default(),
+        environment.kind
     );
     format!("{}\n", terminal.tone(Tone::Strong, &visible(&line)))
 }
@@ -123,7 +142,10 @@ pub(super) fn summary(receipt: &Receipt, terminal: &Terminal) {
     if count(StepOutcome::NotRun) > 0 {
         parts.push(format!("{} not run", count(StepOutcome::NotRun)));
     }
-    parts.push(format!("{} changed", plural(changes.len(), "path")));
+    // In a workspace that lives nobody asked.
+    if receipt.workspace.is_none() {
+        parts.push(format!("{} changed", plural(changes.len(), "path")));
+    }
     if !host_files.is_empty() {
         parts.push(format!(
             "{} written on the host",

@@ -55,6 +55,7 @@ pub fn execute_in(
             // Its keeper saw to that when it was made.
             session.begun = true;
             progress.all_steps(&mut session, cancel, on_event);
+            session.forget_step_mark();
         }
         Err(lost) => progress.lost = Some(chain(&lost)),
     }

@@ -7,11 +7,12 @@ use crate::receipt::{CountsReport, ExpectFailure, StepReport};
 use crate::request::{ChangedExpect, Point, SnapshotName};
 use pyro_protocol::Bytes;
 use pyro_protocol::message::{
-    Change, Kind, MarkRead, Op, Records, Reply, TreeCompare, TreeMark, TreeReset,
+    Change, Kind, MarkRead, MarkRemove, Op, Records, Reply, TreeCompare, TreeMark, TreeReset,
 };
 
-/// The mark that a step is held against. No snapshot is called so.
-const STEP: &str = "Step";
+/// The mark that a step is held against begins so, and ends with the run, for others may be at it in the same workspace.
+/// No snapshot is called so.
+const STEP: &str = "Step-";
 /// Paths that a failure names.
 const NAMED: usize = 20;
 
@@ -138,10 +139,24 @@ impl Session<'_> {
     /// Notes what the work tree is, where a step says what it may change; once, however often it is tried.
     pub(super) fn before(&mut self, step: &PlannedStep) -> Result<(), StepError> {
         if step.changed.is_some() && self.noted != Some(step.number) {
-            self.mark(STEP, false)?;
+            self.mark(&self.step_mark(), false)?;
             self.noted = Some(step.number);
         }
         Ok(())
+    }
+
+    fn step_mark(&self) -> String {
+        format!("{STEP}{}", self.run.id())
+    }
+
+    /// Forgets the mark that steps were held against: a workspace that lives would keep it for ever.
+    pub(super) fn forget_step_mark(&mut self) {
+        if self.noted.take().is_some() {
+            let name = self.step_mark();
+            if let Err(error) = self.call(Op::MarkRemove(MarkRemove { name }), None) {
+                log::debug!("could not forget a step's mark: {error:?}");
+            }
+        }
     }
 
     /// Holds what a step changed against what it may change.
@@ -154,7 +169,7 @@ impl Session<'_> {
             return Ok(());
         };
         let changes = self.records(Op::TreeCompare(TreeCompare {
-            with: STEP.to_owned(),
+            with: self.step_mark(),
         }))?;
         let changed = without_directories(&changes);
         let place = step.pointer.at("expect").at("changed");

@@ -17,6 +17,8 @@ pub enum StoredKind {
     Receipt,
     /// A work tree that outlived its run.
     Kept,
+    /// A workspace that lives; removed by `workspace delete` and `prune` alone.
+    Workspace,
     /// What a run left that was interrupted.
     Leftover,
     /// A run that is going on, with its receipt; never removed.
@@ -42,7 +44,8 @@ pub struct Stored {
 }
 
 impl StateDir {
-    /// Everything that is kept: receipts, kept trees, what interrupted runs left, and runs that are going on.
+    /// Everything that is kept: receipts, kept trees, workspaces that live, what interrupted runs left, and runs that are
+    /// going on.
     ///
     /// # Errors
     /// Where the directory cannot be read.
@@ -106,6 +109,18 @@ impl StateDir {
                 kept: Some(kept),
             });
         }
+        for home in self.homes()? {
+            let path = home.path().to_owned();
+            all.push(Stored {
+                kind: StoredKind::Workspace,
+                run: home.id().to_owned(),
+                since: modified(&path),
+                bytes: disk_usage(&path),
+                output_bytes: 0,
+                kept: None,
+                path,
+            });
+        }
         all.sort_by(|a, b| (a.kind, a.since, &a.path).cmp(&(b.kind, b.since, &b.path)));
         Ok(all)
     }
@@ -121,7 +136,13 @@ impl StateDir {
             (StoredKind::Receipt, _) => {
                 remove_tree(&stored.path).map_err(io_error("remove", &stored.path))
             }
-            (StoredKind::Kept | StoredKind::Leftover | StoredKind::Running, _) => Ok(()),
+            (
+                StoredKind::Kept
+                | StoredKind::Workspace
+                | StoredKind::Leftover
+                | StoredKind::Running,
+                _,
+            ) => Ok(()),
         }
     }
 }

@@ -5,7 +5,6 @@ use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Child;
-use std::time::Duration;
 
 pub(crate) fn world() -> World {
     let world = World::new();
@@ -89,7 +88,7 @@ pub(crate) fn beside(world: &World, args: &[&str]) -> Child {
 }
 
 /// Whether an entry of the history goes on.
-fn is_running(world: &World, id: &str) -> bool {
+pub(crate) fn is_running(world: &World, id: &str) -> bool {
     let history = json(world, &["history", id, "--json"]);
     let entries = history["entries"].as_array().expect("entries");
     entries.iter().any(|entry| entry["outcome"].is_null())
@@ -142,6 +141,10 @@ fn a_workspace_lives_through_many_commands() {
         fs::read_to_string(world.work().join("out")).expect("exported"),
         "new\n"
     );
+    let used = world.pyro(["du", "--json"]).json();
+    assert_eq!(used["workspaces"]["count"], 1, "{used}");
+    assert!(used["workspaces"]["bytes"].as_u64() > Some(0), "{used}");
+    world.pyro(["clean"]).ended(0);
     ws(&world, &["stop", &id]).ended(0);
     let disk = ws(&world, &["disk", "list", &id]).ended(0);
     assert!(disk.stdout().contains("0755  file"), "{}", disk.text());
@@ -349,103 +352,6 @@ fn many_commands_at_once_are_all_there() {
 }
 
 #[test]
-fn a_killed_keeper_loses_the_machine_and_no_file() {
-    let world = world();
-    let id = create(&world, &[]);
-    ws(
-        &world,
-        &[
-            "exec",
-            &id,
-            "--",
-            "sh",
-            "-c",
-            "echo kept > kept; sleep 600 &",
-        ],
-    )
-    .ended(0);
-    kill(keeper(&id));
-    wait_for("the keeper is gone", || {
-        let listed = ws(&world, &["status", &id, "--json"]);
-        serde_json::from_slice::<Value>(&listed.stdout).expect("JSON")["state"] == "stopped"
-    });
-    let status = ws(&world, &["status", &id]).ended(0);
-    assert!(
-        status.stdout().contains("its keeper was killed"),
-        "{}",
-        status.text()
-    );
-    ws(&world, &["start", &id]).ended(0);
-    let kept = ws(&world, &["file", "read", &id, "kept", "--content-only"]).ended(0);
-    assert_eq!(kept.stdout(), "kept\n");
-    assert!(json(&world, &["status", &id, "--json"])["last_error"].is_null());
-}
-
-#[test]
-fn a_killed_command_leaves_a_history_that_says_so() {
-    let world = world();
-    let id = create(&world, &[]);
-    let mut long = beside(
-        &world,
-        &["exec", &id, "--timeout", "10m", "--", "sleep", "600"],
-    );
-    wait_for("it runs", || is_running(&world, &id));
-    long.kill().expect("kills");
-    long.wait().expect("ends");
-    let ran = ws(&world, &["exec", &id, "--", "true"]).ended(0);
-    assert!(
-        ran.stderr().contains("interrupted") && ran.stderr().contains("#1"),
-        "{}",
-        ran.text()
-    );
-    let history = json(&world, &["history", &id, "--json"]);
-    assert_eq!(history["entries"][0]["outcome"], "interrupted");
-    // The program went with the one who waited for it.
-    wait_for("nothing runs", || {
-        let ran = ws(
-            &world,
-            &["exec", &id, "--", "sh", "-c", "cat /proc/[0-9]*/comm"],
-        );
-        !ran.stdout().contains("sleep")
-    });
-}
-
-#[test]
-fn a_workspace_that_nobody_uses_is_stopped_and_keeps_its_files() {
-    let world = world();
-    let id = create(&world, &["--ttl-seconds", "1"]);
-    ws(&world, &["file", "write", &id, "mine", "--text", "mine\n"]).ended(0);
-    let expired = || {
-        let ran = ws(&world, &["status", &id]).ended(0);
-        ran.stderr().contains("nobody used it")
-    };
-    wait_for("it expires", || {
-        // Looking is no use.
-        std::thread::sleep(Duration::from_millis(200));
-        expired()
-    });
-    let mine = ws(&world, &["disk", "read", &id, "mine", "--content-only"]).ended(0);
-    assert_eq!(mine.stdout(), "mine\n");
-    ws(&world, &["update", &id, "--ttl", "1h"]).ended(0);
-    ws(&world, &["start", &id]).ended(0);
-    ws(&world, &["exec", &id, "--", "true"]).ended(0);
-}
-
-#[test]
-fn one_damaged_workspace_holds_no_other_up() {
-    let world = world();
-    let (damaged, sound) = (create(&world, &[]), create(&world, &[]));
-    let folder = world.state().join("workspaces").join(&damaged);
-    fs::write(folder.join("made.json"), "{").expect("writes");
-    let refused = ws(&world, &["exec", &damaged, "--", "true"]).ended(125);
-    assert!(refused.stderr().contains("made.json"), "{}", refused.text());
-    assert_eq!(json(&world, &["list", "--json"])["count"], 2);
-    ws(&world, &["exec", &sound, "--", "true"]).ended(0);
-    ws(&world, &["delete", &damaged]).ended(0);
-    assert_eq!(json(&world, &["list", "--json"])["count"], 1);
-}
-
-#[test]
 fn the_history_is_a_request_that_does_it_again() {
     let world = world();
     let id = create(&world, &["--name", "source"]);
@@ -485,6 +391,28 @@ fn the_history_is_a_request_that_does_it_again() {
     let diff = json(&world, &["diff", &id, "--json"]);
     assert!(changes.contains(&"a b/ü".to_owned()) && changes.contains(&"log".to_owned()));
     assert_eq!(diff["entries"].as_array().expect("entries").len(), 3);
+}
+
+#[test]
+fn of_a_request_that_failed_its_effects_are_done_again() {
+    let world = world();
+    let id = create(&world, &["--name", "w"]);
+    let steps = "pyro = 1\nworkspace = \"w\"\n[[step]]\nwrite.first = \"1\\n\"\n[[step]]\nexec = \"echo 2 > second; exit 3\"\nexpect.exit = 4\n\
+                 [[step]]\nwrite.never = \"3\\n\"\n[[step]]\nalways = true\ndelete = [\"no-such-file\"]\n";
+    world.write("use.pyro.toml", steps);
+    world.pyro(["apply", "use.pyro.toml"]).ended(4);
+    world
+        .pyro(["apply", "use.pyro.toml", "--only", "#1"])
+        .ended(0);
+    let request = ws(&world, &["history", &id, "--request"]).ended(0);
+    world.write("again.pyro.toml", request.stdout());
+    let ran = world.pyro(["apply", "again.pyro.toml", "--json"]).ended(0);
+    let receipt: Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+    let changes: Vec<_> = (receipt["changes"].as_array().expect("changes").iter())
+        .map(|change| change["path"]["text"].as_str().expect("a path").to_owned())
+        .collect();
+    assert_eq!(changes, ["first", "second"], "{}", request.stdout());
+    assert_eq!(receipt["steps"].as_array().expect("steps").len(), 3);
 }
 
 #[test]
@@ -672,18 +600,4 @@ fn files_of_any_size_are_read_by_range_and_never_altered() {
     assert_eq!(back.stdout, b"\0\xff\n");
     let mode = json(&world, &["file", "read", &id, "run.sh", "--json"])["mode"].clone();
     assert_eq!(mode, "0755");
-}
-
-#[test]
-fn nothing_is_left_of_workspaces_that_were_deleted() {
-    let world = world();
-    for _ in 0..3 {
-        let id = create(&world, &[]);
-        ws(&world, &["exec", &id, "--", "sh", "-c", "sleep 600 & true"]).ended(0);
-        let pid = keeper(&id);
-        ws(&world, &["delete", &id]).ended(0);
-        let path = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
-        wait_for("the keeper is gone", || !path.exists());
-    }
-    assert!(world.runs().is_empty());
 }

@@ -1,6 +1,7 @@
 //! A second workspace from what the first one is, and those that nobody uses any more.
 
 use crate::harness::{Ran, World, wait_for};
+use crate::living::{json, ws};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use serde_json::Value;
 use std::fs;
@@ -10,15 +11,6 @@ use std::time::Duration;
 const DAY: i64 = 86_400;
 /// Everything that a tree is, one path a line.
 const LOOK: &str = "find . -printf '%p %y %m %n %T@ %l\\n' | sort; find . -type f -perm -400 -exec sha256sum {} + | sort";
-
-fn ws(world: &World, args: &[&str]) -> Ran {
-    world.pyro(["workspace"].iter().chain(args))
-}
-
-fn json(world: &World, args: &[&str]) -> Value {
-    let ran = ws(world, args).ended(0);
-    serde_json::from_slice(&ran.stdout).unwrap_or_else(|_| panic!("JSON: {}", ran.text()))
-}
 
 fn made(world: &World, args: &[&str]) -> String {
     let id = ws(world, args).ended(0).stdout().trim().to_owned();

@@ -40,6 +40,41 @@ fn a_script_that_is_patched_or_written_stays_executable() {
 }
 
 #[test]
+fn what_a_step_changed_is_told_beside_other_steps() {
+    let world = world();
+    let id = create(&world, &["--name", "w"]);
+    let request = |exec: &str, none: bool| {
+        format!(
+            "pyro = 1\nworkspace = \"w\"\n[[step]]\nexec = '{exec}'\nexpect.changed.none = {none}\n"
+        )
+    };
+    let slow = "touch made; while ! [ -e /tmp/go ]; do sleep 0.01; done";
+    world.write("slow.pyro.toml", request(slow, false));
+    world.write("quick.pyro.toml", request("true", true));
+    let long = world
+        .command(["apply", "slow.pyro.toml"])
+        .spawn()
+        .expect("starts");
+    wait_for("it has made its file", || {
+        ws(&world, &["file", "list", &id]).stdout().contains("made")
+    });
+    // Its own beginning is noted after the other's file was made.
+    world.pyro(["apply", "quick.pyro.toml"]).ended(0);
+    sh(&world, &id, "touch /tmp/go");
+    let ran = world.ran(long.wait_with_output().expect("ends")).ended(0);
+    assert!(
+        !ran.stdout().contains("changed"),
+        "nobody asked: {}",
+        ran.text()
+    );
+    assert!(
+        ran.stdout().contains(&format!("in {id} (w), host")),
+        "{}",
+        ran.text()
+    );
+}
+
+#[test]
 fn a_patch_with_a_file_below_a_file_leaves_nothing() {
     let world = world();
     let id = create(&world, &[]);

@@ -25,6 +25,7 @@ mod kept;
 mod layers;
 mod limits;
 mod living;
+mod living_ends;
 mod living_faults;
 mod living_fork;
 mod living_rows;

@@ -82,11 +82,32 @@ pub(super) fn until(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// The nearest whole number of a unit that leaves at least two.
 fn span(millis: u64) -> String {
-    match millis / 1000 {
+    let nearest = |unit: u64| (millis + unit * 500) / (unit * 1000);
+    match nearest(1) {
         seconds @ 0..120 => format!("{seconds}s"),
-        seconds @ 120..7200 => format!("{}m", seconds / 60),
-        seconds @ 7200..172_800 => format!("{}h", seconds / 3600),
-        seconds => format!("{}d", seconds / 86_400),
+        120..7200 => format!("{}m", nearest(60)),
+        7200..172_800 => format!("{}h", nearest(3600)),
+        _ => format!("{}d", nearest(86_400)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::span;
+
+    #[test]
+    fn spans_are_told_to_the_nearest_unit() {
+        let hours = |hours: u64| hours * 3_600_000;
+        for (millis, told) in [
+            (1_400, "1s"),
+            (150_000, "3m"),
+            (hours(8) - 30, "8h"),
+            (hours(47) + 1, "47h"),
+            (hours(72) - 1, "3d"),
+        ] {
+            assert_eq!(span(millis), told);
+        }
     }
 }

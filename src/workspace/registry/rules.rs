@@ -92,7 +92,10 @@ pub enum LabelError {
 
 /// Why a workspace cannot live so long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("let a workspace live for {ms} ms: from a second to 30 days are allowed")]
+#[error(
+    "let a workspace live for {}: from `1s` to `30d` are allowed",
+    crate::request::Duration::from_millis(*ms)
+)]
 pub struct TtlError {
     /// What was given.
     pub ms: u64,
