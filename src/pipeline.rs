@@ -1,10 +1,10 @@
 //! From a request to a receipt: the one way that every surface goes.
 
-use crate::execute::{Event, ExecuteError, Goldens, Ran, chain, execute};
-use crate::living::{LivingError, Workspaces};
+use crate::execute::{Event, ExecuteError, Goldens, Ran, execute};
+use crate::living::{self, LivingError, Workspaces};
 use crate::machine::{Cancel, Spare};
 use crate::plan::{GoldenUse, Plan, Problems, plan_with};
-use crate::preflight::{self, ExistingFact, Facts, Surroundings};
+use crate::preflight::{self, Facts, Surroundings};
 use crate::request::{
     Combination, ErrorCode, ParseErrors, Pointer, ReferenceError, Request, RequestBuilder,
     Selection, Values, fill_in, resolve,
@@ -210,10 +210,7 @@ pub(crate) fn look(request: &Request, options: &Options) -> Result<(Request, Fac
     let mut facts = preflight::gather(&resolved, &around);
     facts.variables = variables;
     if let Some(name) = &resolved.existing {
-        facts.existing = Some(match Workspaces::open(options.state_dir.as_deref()) {
-            Ok(mut workspaces) => workspaces.look(name),
-            Err(error) => ExistingFact::Unusable(chain(&error)),
-        });
+        facts.existing = Some(living::look(options.state_dir.as_deref(), name));
     }
     Ok((resolved, facts))
 }

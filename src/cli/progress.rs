@@ -78,6 +78,7 @@ impl<'a> Progress<'a> {
         let line = self.lanes[run].line;
         match &event.event {
             Event::Swept(swept) => outcome::swept(*swept, &self.terminal),
+            Event::Mended(what) => self.terminal.note(what),
             Event::Started { plan } => {
                 self.lanes[run].line = Line::for_plan(plan);
                 self.lanes[run].begun = true;

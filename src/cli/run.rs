@@ -86,6 +86,7 @@ fn pass_on(event: &Event<'_>, args: &Run, terminal: &Terminal) {
         },
         Event::Swept(swept) => outcome::swept(*swept, terminal),
         Event::Output { .. }
+        | Event::Mended(_)
         | Event::Started { .. }
         | Event::StepStarted { .. }
         | Event::Retry { .. }

@@ -10,6 +10,8 @@ use std::path::Path;
 pub enum Event<'a> {
     /// An interrupted run had left something, and it is gone now.
     Swept(Swept),
+    /// Something that a killed process had left of a workspace that lives was put right; what, in words.
+    Mended(&'a str),
     /// The run began: the workspace is being made.
     Started {
         /// What will happen.

@@ -1,41 +1,46 @@
-//! What a plan has to know of a workspace that lives.
+//! What a plan has to know of a workspace that lives. Nothing is made or put right for a plan: what is not as it should be
+//! is left to the next command that does something.
 
 use super::made::Made;
 use super::{LivingError, Workspaces};
 use crate::execute::chain;
+use crate::keeper;
 use crate::preflight::{ExistingFact, LivingFact};
-use crate::workspace::registry::{FindError, Record, SnapshotKind, State};
+use crate::workspace::StateDir;
+use crate::workspace::registry::{FindError, Record, Registry, SnapshotKind};
+use std::path::Path;
+
+/// What is there under a name or id, in a state directory that need not be there.
+pub fn look(state_dir: Option<&Path>, name_or_id: &str) -> ExistingFact {
+    let found = StateDir::place(state_dir)
+        .map_err(LivingError::from)
+        .and_then(|place| match Registry::is_in(&place) {
+            true => Workspaces::open(Some(&place)).map(Some),
+            false => Ok(None),
+        })
+        .and_then(|workspaces| {
+            workspaces
+                .map(|mut workspaces| {
+                    let record = workspaces.registry.find(name_or_id)?;
+                    workspaces.fact(&record)
+                })
+                .transpose()
+        });
+    match found {
+        Ok(Some(fact)) => ExistingFact::Found(Box::new(fact)),
+        Ok(None) => ExistingFact::Missing(Vec::new()),
+        Err(LivingError::Find(FindError::NotFound { near, .. })) => ExistingFact::Missing(near),
+        Err(LivingError::Find(FindError::Ambiguous { ids, .. })) => {
+            ExistingFact::Several(ids.iter().map(ToString::to_string).collect())
+        }
+        Err(error) => ExistingFact::Unusable(chain(&error)),
+    }
+}
 
 impl Workspaces {
-    /// What is there under a name or id.
-    pub fn look(&mut self, name_or_id: &str) -> ExistingFact {
-        let fact = self.fact_of(name_or_id);
-        let mended = self.mended();
-        match fact {
-            ExistingFact::Found(mut fact) => {
-                fact.mended = mended.iter().map(ToString::to_string).collect();
-                ExistingFact::Found(fact)
-            }
-            fact @ (ExistingFact::Missing(_)
-            | ExistingFact::Several(_)
-            | ExistingFact::Unusable(_)) => fact,
-        }
-    }
-
-    fn fact_of(&mut self, name_or_id: &str) -> ExistingFact {
-        let found = self.find(name_or_id).and_then(|record| self.fact(&record));
-        match found {
-            Ok(fact) => ExistingFact::Found(Box::new(fact)),
-            Err(LivingError::Find(FindError::NotFound { near, .. })) => ExistingFact::Missing(near),
-            Err(LivingError::Find(FindError::Ambiguous { ids, .. })) => {
-                ExistingFact::Several(ids.iter().map(ToString::to_string).collect())
-            }
-            Err(error) => ExistingFact::Unusable(chain(&error)),
-        }
-    }
-
     fn fact(&mut self, record: &Record) -> Result<LivingFact, LivingError> {
-        let made = Made::read(&self.home(&record.id)?)?;
+        let home = self.home(&record.id)?;
+        let made = Made::read(&home)?;
         let snapshots = self.registry.snapshots(&record.id)?;
         let snapshots = snapshots
             .into_iter()
@@ -43,8 +48,7 @@ impl Workspaces {
         Ok(LivingFact {
             id: record.id.to_string(),
             name: record.name.clone(),
-            started: record.state == State::Started,
-            mended: Vec::new(),
+            started: keeper::is_running(&home)?,
             snapshots: snapshots.map(|snapshot| snapshot.name).collect(),
             made: made.facts,
         })

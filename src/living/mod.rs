@@ -28,6 +28,7 @@ pub use create::Asked;
 pub use disk::{DiskEntry, DiskFile};
 pub use error::LivingError;
 pub use fork::{Fork, Forked};
+pub use look::look;
 pub use mend::Mended;
 pub use prune::{Prune, Pruned};
 

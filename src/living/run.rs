@@ -38,6 +38,9 @@ impl Workspaces {
             unreachable!("the plan names a workspace that lives");
         };
         let record = self.find(id.as_str())?;
+        for mended in self.mended() {
+            on_event(Event::Mended(&mended.to_string()));
+        }
         Self::started(&record)?;
         let home = self.home(&id)?;
         self.forget_unregistered(&home, &id, plan)?;

@@ -54,16 +54,14 @@ pub(super) fn plan(
         }
     };
     if !living.started {
-        let mut problem = Problem::new(
-            ProblemCode::WorkspaceStopped,
-            place,
-            format!("the workspace `{shown}` is stopped"),
-        )
-        .help(format!("start it: `pyro workspace start {}`", living.id));
-        for mended in &living.mended {
-            problem = problem.note(text::escape(mended));
-        }
-        problems.push(problem);
+        problems.push(
+            Problem::new(
+                ProblemCode::WorkspaceStopped,
+                place,
+                format!("the workspace `{shown}` is stopped"),
+            )
+            .help(format!("start it: `pyro workspace start {}`", living.id)),
+        );
     }
     planned(living)
 }
@@ -100,7 +98,6 @@ fn planned(living: &LivingFact) -> PlannedWorkspace {
             id: living.id.clone(),
             name: living.name.clone(),
         }),
-        notes: living.mended.clone(),
         ..nothing()
     }
 }

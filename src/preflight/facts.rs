@@ -66,9 +66,6 @@ pub struct LivingFact {
     pub name: Option<String>,
     /// Whether programs can be run in it.
     pub started: bool,
-    /// What was put right when it was looked at, in words.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub mended: Vec<String>,
     /// The snapshots that there are, besides the baseline.
     pub snapshots: Vec<String>,
     /// How it was made.

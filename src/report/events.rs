@@ -65,6 +65,10 @@ impl EventLog {
     pub fn event(&mut self, event: &BatchEvent<'_>) {
         let run = Some(event.run);
         match &event.event {
+            Event::Mended(what) => {
+                let value = json!({ "what": what });
+                self.line("mended", run, value);
+            }
             Event::Swept(swept) => {
                 let Swept {
                     runs,

@@ -41,6 +41,41 @@ fn a_killed_keeper_loses_the_machine_and_no_file() {
 }
 
 #[test]
+fn a_plan_only_looks() {
+    let world = world();
+    world.write(
+        "use.pyro.toml",
+        "pyro = 1\nworkspace = \"w\"\n[[step]]\nexec = \"true\"\n",
+    );
+    let refused = world.pyro(["plan", "use.pyro.toml"]).ended(3);
+    assert!(
+        refused.stderr().contains("workspace-missing"),
+        "{}",
+        refused.text()
+    );
+    assert!(!world.state().exists(), "nothing was made");
+    let id = create(&world, &["--name", "w"]);
+    world.pyro(["plan", "use.pyro.toml"]).ended(0);
+    let pid = keeper(&id);
+    kill(pid);
+    let path = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
+    wait_for("the keeper is gone", || !path.exists());
+    let refused = world.pyro(["plan", "use.pyro.toml"]).ended(3);
+    assert!(
+        refused.stderr().contains("workspace-stopped"),
+        "{}",
+        refused.text()
+    );
+    // It is the first command that does something who puts it right, and says so.
+    let refused = ws(&world, &["exec", "w", "--", "true"]).ended(125);
+    assert!(
+        refused.stderr().contains("lost its machine"),
+        "{}",
+        refused.text()
+    );
+}
+
+#[test]
 fn a_killed_command_leaves_a_history_that_says_so() {
     let world = world();
     let id = create(&world, &[]);

@@ -86,6 +86,17 @@ impl Here<'_> {
         done.map_err(|error| self.refuse(show, &error))
     }
 
+    /// Puts right what is not as it should be with a workspace that could not be used, and says so: a plan only looks.
+    fn mend(self, name: &str) {
+        if let Ok(mut workspaces) = Workspaces::open(self.global.state_dir.as_deref()) {
+            // Why it cannot be used was said.
+            let _found = workspaces.find(name);
+            for mended in workspaces.mended() {
+                self.terminal.note(&mended.to_string());
+            }
+        }
+    }
+
     /// Says why something could not be done.
     fn refuse(self, show: Findings, error: &LivingError) -> Exit {
         let message = chain(error);

@@ -74,13 +74,15 @@ pub(super) fn run(
     let ran = cancel_on_signals().and_then(|cancel| {
         loaded.options.cancel = Some(cancel);
         let plan = loaded.request.plan(&loaded.options)?;
-        for note in &plan.workspace.notes {
-            here.terminal.note(note);
-        }
         let id = plan.workspace.existing.as_ref();
         let id = id.map_or_else(String::new, |existing| existing.id.clone());
         let environment = plan.workspace.environment_shown.clone();
-        let ran = plan.apply(&loaded.options, &mut |event| on_event(&event))?;
+        let ran = plan.apply(&loaded.options, &mut |event| {
+            if let Event::Mended(what) = event {
+                here.terminal.note(what);
+            }
+            on_event(&event);
+        })?;
         Ok(Used {
             ran,
             id,
@@ -89,6 +91,9 @@ pub(super) fn run(
     });
     ran.map_err(|error| {
         let exit = loaded.refuse(&error, show, here.terminal);
+        if let Some(name) = &loaded.request.existing {
+            here.mend(name);
+        }
         End::Refused(refused_as_command(exit))
     })
 }

@@ -12,6 +12,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// In the state directory.
+const FILE: &str = "registry.sqlite";
 /// How long a write waits for others.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often something is tried again after the file was replaced or made anew.
@@ -49,13 +51,18 @@ pub(super) enum Found {
 }
 
 impl Registry {
+    /// Whether a state directory has one; nothing is opened.
+    pub fn is_in(state_dir: &Path) -> bool {
+        state_dir.join(FILE).exists()
+    }
+
     /// Opens the registry of a state directory, making it where it is missing. One that is damaged is moved aside and
     /// made anew: see [`rebuilt`](Self::rebuilt).
     ///
     /// # Errors
     /// Where it cannot be opened, or is that of a later pyro.
     pub fn open(state: &StateDir) -> Result<Self, RegistryError> {
-        let path = state.path().join("registry.sqlite");
+        let path = state.path().join(FILE);
         let mut rebuilt = None;
         let (db, file) = ready(state, &path, &mut rebuilt)?;
         Ok(Self {
