@@ -194,16 +194,16 @@ fn the_new_tree() -> Vec<String> {
     picture(run.path(), false)
 }
 
-#[test]
-fn an_error_at_any_step_takes_everything_back() {
-    let new = the_new_tree();
+/// One call to the kernel after the other is refused: what `act` does is taken back, or has another way to `new`; how many
+/// calls there were.
+fn errors_at_any_step(new: &[String], act: impl Fn(&World) -> Result<Reply, Failure>) -> usize {
     let mut steps = 0;
     for errno in [Errno::NOSPC, Errno::ROFS, Errno::IO, Errno::ACCESS] {
         for step in 0.. {
             let run = planted();
             let (old, world) = (picture(run.path(), true), open(run.path()));
             let faults = Faults::new(move |at| if at == step { Err(errno) } else { Ok(()) });
-            let result = apply(&world, the_set());
+            let result = act(&world);
             let over = Faults::passed() <= step;
             drop(faults);
             match result {
@@ -221,19 +221,24 @@ fn an_error_at_any_step_takes_everything_back() {
             }
         }
     }
+    steps
+}
+
+#[test]
+fn an_error_at_any_step_takes_everything_back() {
+    let steps = errors_at_any_step(&the_new_tree(), |world| apply(world, the_set()));
     assert!(steps > 40, "the faults are reached: {steps}");
 }
 
-/// A file system that refuses everything from one step on: the set cannot be taken back either, and says so.
-#[test]
-fn what_cannot_be_taken_back_is_taken_back_by_the_next_agent() {
-    let new = the_new_tree();
+/// A file system that refuses everything from one step on: what `act` did cannot be taken back either, and says so; the
+/// next agent does it. How often it was left to that one.
+fn refusals_from_any_step(new: &[String], act: impl Fn(&World) -> Result<Reply, Failure>) -> usize {
     let mut left = 0;
     for step in 0.. {
         let run = planted();
         let (old, world) = (picture(run.path(), true), open(run.path()));
         let faults = Faults::new(move |at| if at >= step { Err(Errno::ROFS) } else { Ok(()) });
-        let result = apply(&world, the_set());
+        let result = act(&world);
         let over = Faults::passed() <= step;
         drop(faults);
         let now = picture(run.path(), true);
@@ -257,6 +262,12 @@ fn what_cannot_be_taken_back_is_taken_back_by_the_next_agent() {
             break;
         }
     }
+    left
+}
+
+#[test]
+fn what_cannot_be_taken_back_is_taken_back_by_the_next_agent() {
+    let left = refusals_from_any_step(&the_new_tree(), |world| apply(world, the_set()));
     assert!(left > 20, "{left}");
 }
 
@@ -377,28 +388,8 @@ fn a_move_that_is_stopped_at_any_step_has_happened_or_not() {
     assert!(stage_is_empty(run.path()));
     let new = picture(run.path(), false);
     assert!(run.path().join("tree/made/for/it/e/deep/g").is_file());
-    for errno in [Errno::NOSPC, Errno::IO, Errno::ACCESS] {
-        for step in 0.. {
-            let run = planted();
-            let (old, world) = (picture(run.path(), true), open(run.path()));
-            let faults = Faults::new(move |at| if at == step { Err(errno) } else { Ok(()) });
-            let result = apply_move(&world);
-            let over = Faults::passed() <= step;
-            drop(faults);
-            match result {
-                Err(failure) => {
-                    assert!(failure.message.ends_with(NOTHING_CHANGED), "{failure:?}");
-                    assert_eq!(picture(run.path(), true), old, "{errno} at {step}");
-                    assert!(stage_is_empty(run.path()), "{errno} at {step}");
-                }
-                Ok(_) => assert_eq!(picture(run.path(), false), new, "{errno} at {step}"),
-            }
-            if over {
-                assert!(step > 10, "the faults are reached: {step}");
-                break;
-            }
-        }
-    }
+    let steps = errors_at_any_step(&new, apply_move);
+    assert!(steps > 10, "the faults are reached: {steps}");
     let (mut olds, mut news) = (0, 0);
     for step in 0.. {
         let run = planted();

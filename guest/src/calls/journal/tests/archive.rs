@@ -1,11 +1,12 @@
 //! The same of an archive: whatever stops it, and wherever, the tree is the old one or the new one.
 
-use super::super::fault::Faults;
-use super::{NOTHING_CHANGED, again, child, open, picture, planted, send, stage_is_empty};
+use super::{
+    NOTHING_CHANGED, again, child, errors_at_any_step, open, picture, planted,
+    refusals_from_any_step, send, stage_is_empty,
+};
 use crate::calls::World;
 use pyro_protocol::Bytes;
 use pyro_protocol::message::{Failure, FailureCode, Op, Reply, TarIn};
-use rustix::io::Errno;
 use tar::{Builder, EntryType as E, Header};
 
 /// Files over files and links, links over files, new directories with what is in them, a closed one, new files in
@@ -55,59 +56,13 @@ fn the_new_tree() -> Vec<String> {
 
 #[test]
 fn an_error_at_any_step_takes_an_archive_back() {
-    let new = the_new_tree();
-    let mut steps = 0;
-    for errno in [Errno::NOSPC, Errno::IO, Errno::ACCESS] {
-        for step in 0.. {
-            let run = planted();
-            let (old, world) = (picture(run.path(), true), open(run.path()));
-            let faults = Faults::new(move |at| if at == step { Err(errno) } else { Ok(()) });
-            let result = unpack(&world);
-            let over = Faults::passed() <= step;
-            drop(faults);
-            match result {
-                Err(failure) => {
-                    assert!(failure.message.ends_with(NOTHING_CHANGED), "{failure:?}");
-                    assert_eq!(picture(run.path(), true), old, "{errno} at {step}");
-                    assert!(stage_is_empty(run.path()), "{errno} at {step}");
-                }
-                Ok(_) => assert_eq!(picture(run.path(), false), new, "{errno} at {step}"),
-            }
-            if over {
-                steps = step;
-                break;
-            }
-        }
-    }
+    let steps = errors_at_any_step(&the_new_tree(), unpack);
     assert!(steps > 40, "the faults are reached: {steps}");
 }
 
 #[test]
 fn an_archive_that_cannot_be_taken_back_is_taken_back_by_the_next_agent() {
-    let new = the_new_tree();
-    let mut left = 0;
-    for step in 0.. {
-        let run = planted();
-        let (old, world) = (picture(run.path(), true), open(run.path()));
-        let faults = Faults::new(move |at| if at >= step { Err(Errno::ROFS) } else { Ok(()) });
-        let result = unpack(&world);
-        let over = Faults::passed() <= step;
-        drop(faults);
-        left += usize::from(matches!(
-            &result,
-            Err(failure) if failure.message.contains("tries again")
-        ));
-        drop(world);
-        open(run.path());
-        match result {
-            Err(_) => assert_eq!(picture(run.path(), true), old, "from {step} on"),
-            Ok(_) => assert_eq!(picture(run.path(), false), new),
-        }
-        assert!(!run.path().join("stage").exists() || stage_is_empty(run.path()));
-        if over {
-            break;
-        }
-    }
+    let left = refusals_from_any_step(&the_new_tree(), unpack);
     assert!(left > 10, "{left}");
 }
 
