@@ -7,7 +7,7 @@ use crate::plan::{GoldenUse, Plan, Problems, plan_with};
 use crate::preflight::{self, Facts, Surroundings};
 use crate::request::{
     Combination, ErrorCode, ParseErrors, Pointer, ReferenceError, Request, RequestBuilder,
-    Selection, Values, fill_in, resolve,
+    Selection, Values, canonical_json, fill_in, resolve, with_absolute_paths,
 };
 use crate::saved::SavedError;
 use crate::workspace::{StateDir, StateError};
@@ -210,7 +210,13 @@ pub(crate) fn look(request: &Request, options: &Options) -> Result<(Request, Fac
     let mut facts = preflight::gather(&resolved, &around);
     facts.variables = variables;
     if let Some(name) = &resolved.existing {
-        facts.existing = Some(living::look(options.state_dir.as_deref(), name));
+        let noted = || {
+            // With its references escaped, as it would have been written without variables; where that cannot be, as
+            // it is.
+            let filled = fill_in(request, &values).unwrap_or_else(|_| resolved.clone());
+            canonical_json(&with_absolute_paths(&filled, &around.base_dir))
+        };
+        facts.existing = Some(living::look(options.state_dir.as_deref(), name, noted));
     }
     Ok((resolved, facts))
 }

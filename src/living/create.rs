@@ -11,13 +11,14 @@ use super::recipe::recipe;
 use super::{LivingError, Workspaces};
 use crate::execute::{chain, fill_living};
 use crate::keeper;
-use crate::plan::{Plan, PlannedEnvironment};
-use crate::request::{Duration, Environment, Request, canonical_json};
+use crate::plan::Plan;
+use crate::request::{Duration, Request, canonical_json, with_absolute_paths};
 use crate::workspace::registry::{
     NewWorkspace, Record, Resources, SeedMode, SeedRecord, WorkspaceId,
 };
 use crate::workspace::{Home, Lifecycle};
 use pyro_protocol::message::{Op, TreeMark};
+use std::path::Path;
 
 /// How long a workspace lives after it was used, where nobody says.
 const DEFAULT_TTL: Duration = Duration::from_millis(8 * 3_600_000);
@@ -32,6 +33,8 @@ pub struct Asked<'a> {
     pub request: &'a Request,
     /// Its plan.
     pub plan: &'a Plan,
+    /// Where its relative paths begin.
+    pub base_dir: &'a Path,
 }
 
 impl Workspaces {
@@ -77,9 +80,14 @@ impl Workspaces {
         id: &WorkspaceId,
         asked: Asked<'_>,
     ) -> Result<Record, LivingError> {
-        let Asked { request, plan } = asked;
+        let Asked {
+            request,
+            plan,
+            base_dir,
+        } = asked;
         let ttl = request.workspace.ttl.unwrap_or(DEFAULT_TTL);
         let now = Self::now();
+        let base = std::path::absolute(base_dir).unwrap_or_else(|_| base_dir.to_owned());
         self.registry.insert(&NewWorkspace {
             id: id.clone(),
             name: plan.workspace.name.clone(),
@@ -92,7 +100,7 @@ impl Workspaces {
             execution_mode: "namespace".to_owned(),
             secrets: Vec::new(),
             created_at: now,
-            request: canonical_json(&with_absolute_paths(request, plan)),
+            request: canonical_json(&with_absolute_paths(request, &base)),
         })?;
         home.write_recipe(&recipe(plan, ttl), lifecycle)?;
         Made::of(plan).write(home)?;
@@ -111,21 +119,6 @@ impl Workspaces {
         self.note_started(home, id, &started)?;
         Ok(self.registry.record(id)?)
     }
-}
-
-/// The request as it means the same wherever it is read.
-fn with_absolute_paths(request: &Request, plan: &Plan) -> Request {
-    let mut request = request.clone();
-    let workspace = &plan.workspace;
-    if let Some(seed) = workspace.seed.as_ref().and_then(|seed| seed.path.to_str()) {
-        request.workspace.seed = Some(seed.to_owned());
-    }
-    if let PlannedEnvironment::Dir(path) = &workspace.environment
-        && let Some(path) = path.to_str()
-    {
-        request.workspace.environment = Environment::Dir(path.to_owned());
-    }
-    request
 }
 
 fn planned_seed(plan: &Plan) -> SeedRecord {

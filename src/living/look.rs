@@ -10,8 +10,12 @@ use crate::workspace::StateDir;
 use crate::workspace::registry::{FindError, Record, Registry, SnapshotKind};
 use std::path::Path;
 
-/// What is there under a name or id, in a state directory that need not be there.
-pub fn look(state_dir: Option<&Path>, name_or_id: &str) -> ExistingFact {
+/// What is there under a name or id, in a state directory that need not be there. `noted` is the request for its history.
+pub fn look(
+    state_dir: Option<&Path>,
+    name_or_id: &str,
+    noted: impl FnOnce() -> String,
+) -> ExistingFact {
     let found = StateDir::place(state_dir)
         .map_err(LivingError::from)
         .and_then(|place| match Registry::is_in(&place) {
@@ -22,7 +26,7 @@ pub fn look(state_dir: Option<&Path>, name_or_id: &str) -> ExistingFact {
             workspaces
                 .map(|mut workspaces| {
                     let record = workspaces.registry.find(name_or_id)?;
-                    workspaces.fact(&record)
+                    workspaces.fact(&record, noted())
                 })
                 .transpose()
         });
@@ -38,7 +42,7 @@ pub fn look(state_dir: Option<&Path>, name_or_id: &str) -> ExistingFact {
 }
 
 impl Workspaces {
-    fn fact(&mut self, record: &Record) -> Result<LivingFact, LivingError> {
+    fn fact(&mut self, record: &Record, noted: String) -> Result<LivingFact, LivingError> {
         let home = self.home(&record.id)?;
         let made = Made::read(&home)?;
         let snapshots = self.registry.snapshots(&record.id)?;
@@ -48,6 +52,7 @@ impl Workspaces {
         Ok(LivingFact {
             id: record.id.to_string(),
             name: record.name.clone(),
+            noted,
             started: keeper::is_running(&home)?,
             snapshots: snapshots.map(|snapshot| snapshot.name).collect(),
             made: made.facts,

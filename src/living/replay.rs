@@ -2,7 +2,7 @@
 
 use super::{LivingError, Workspaces};
 use crate::receipt::{ExecReport, StepOutcome, StepReport, read_receipt};
-use crate::request::{Action, Expect, Request, Signal, Step, Syntax, parse};
+use crate::request::{Action, Expect, Request, Signal, Step, Syntax, TextExpect, parse};
 use crate::workspace::registry::{HistoryEntry, INTERRUPTED, Page};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -89,7 +89,10 @@ fn with_effect(mut step: Step, report: &StepReport) -> Option<Step> {
         return None;
     }
     match (report.outcome, &report.exec) {
-        (StepOutcome::Passed, _) => Some(step),
+        (StepOutcome::Passed, _) => {
+            without_goldens(&mut step.expect);
+            Some(step)
+        }
         // It ran, and what it did it did; only its expectations did not hold.
         (StepOutcome::Failed, Some(exec)) if exec.not_started.is_none() => {
             step.expect = as_it_ended(exec);
@@ -114,6 +117,23 @@ fn may_change(action: &Action) -> bool {
         | Action::Snapshot(_)
         | Action::Reset(_) => true,
         Action::Read(_) | Action::List(_) | Action::Diff(_) | Action::Export(_) => false,
+    }
+}
+
+/// A golden belongs to the request beside it, which this is not.
+fn without_goldens(expect: &mut Expect) {
+    let Expect {
+        stdout,
+        stderr,
+        content,
+        text,
+        ..
+    } = expect;
+    for expected in [stdout, stderr, content, text] {
+        if let Some(of) = expected {
+            of.golden = None;
+        }
+        expected.take_if(|of| *of == TextExpect::default());
     }
 }
 

@@ -33,8 +33,8 @@ impl Workspaces {
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Ran, LivingError> {
         let existing = plan.workspace.existing.as_ref();
-        let id = existing.and_then(|existing| WorkspaceId::parse(&existing.id));
-        let Some(id) = id else {
+        let named = existing.and_then(|it| Some((WorkspaceId::parse(&it.id)?, &it.noted)));
+        let Some((id, noted)) = named else {
             unreachable!("the plan names a workspace that lives");
         };
         let record = self.find(id.as_str())?;
@@ -47,7 +47,7 @@ impl Workspaces {
         let isolation = Made::read(&home)?.isolation;
         let link = keeper::connect(&home)?;
         let run = self.state.new_run()?;
-        let entry = entry(plan, run.id());
+        let entry = entry(plan, noted, run.id());
         let is_activity = entry.is_activity;
         let sequence = self.registry.begin(&id, &entry)?;
         let folder = self.folder(&home, sequence)?;
@@ -166,7 +166,7 @@ fn thin(folder: &Path) {
     }
 }
 
-fn entry(plan: &Plan, run: &str) -> Entry {
+fn entry(plan: &Plan, noted: &str, run: &str) -> Entry {
     let (kind, command) = match plan.steps.as_slice() {
         [only] => (only.action.verb().to_owned(), command(only)),
         _ => ("apply".to_owned(), None),
@@ -183,7 +183,7 @@ fn entry(plan: &Plan, run: &str) -> Entry {
     Entry {
         run: run.to_owned(),
         kind,
-        request: plan.request.clone(),
+        request: noted.to_owned(),
         command,
         began_at: Timestamp::now(),
         is_activity: !plan.steps.iter().all(looks),

@@ -138,7 +138,7 @@ impl Page {
     }
 
     fn workspace(&mut self, workspace: &PlannedWorkspace) {
-        if let Some(ExistingWorkspace { id, name }) = &workspace.existing {
+        if let Some(ExistingWorkspace { id, name, .. }) = &workspace.existing {
             let name = name
                 .as_ref()
                 .map_or_else(String::new, |name| format!(" {}", escape(name)));

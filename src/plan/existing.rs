@@ -97,6 +97,7 @@ fn planned(living: &LivingFact) -> PlannedWorkspace {
         existing: Some(ExistingWorkspace {
             id: living.id.clone(),
             name: living.name.clone(),
+            noted: living.noted.clone(),
         }),
         ..nothing()
     }

@@ -21,8 +21,6 @@ pub struct Plan {
     pub description: Option<String>,
     /// How the request is called in messages: its file as given, or `request`.
     pub source: String,
-    /// The request in its canonical form, with variables filled in.
-    pub request: String,
     /// Of the canonical request and every host file it takes text from.
     pub request_digest: Digest,
     /// Of the plan itself.
@@ -97,6 +95,8 @@ pub struct ExistingWorkspace {
     pub id: String,
     /// As it was called when the plan was made.
     pub name: Option<String>,
+    /// The request as the history of the workspace keeps it.
+    pub noted: String,
 }
 
 /// What happens to `/workspace` when the run is over.

@@ -81,7 +81,6 @@ pub fn plan_with(
         name: request.name.clone(),
         description: request.description.clone(),
         source: source.to_owned(),
-        request: crate::request::canonical_json(request),
         request_digest: json::request_digest(request, facts),
         digest: Digest([0; 32]),
         reach: Reach {

@@ -66,6 +66,9 @@ pub struct LivingFact {
     pub name: Option<String>,
     /// Whether programs can be run in it.
     pub started: bool,
+    /// The request as the history of the workspace keeps it: canonical, variables filled in, host paths absolute.
+    #[serde(default)]
+    pub noted: String,
     /// The snapshots that there are, besides the baseline.
     pub snapshots: Vec<String>,
     /// How it was made.

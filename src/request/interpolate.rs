@@ -214,10 +214,10 @@ fn shown(pointer: &Pointer) -> String {
     shown
 }
 
-trait Visit: FnMut(Kind, Pointer, &mut String) {}
+pub(super) trait Visit: FnMut(Kind, Pointer, &mut String) {}
 impl<F: FnMut(Kind, Pointer, &mut String)> Visit for F {}
 
-fn visit_workspace(request: &mut Request, visit: &mut impl Visit) {
+pub(super) fn visit_workspace(request: &mut Request, visit: &mut impl Visit) {
     let workspace = &mut request.workspace;
     let at = Pointer::default().at("workspace");
     match &mut workspace.environment {
@@ -232,7 +232,7 @@ fn visit_workspace(request: &mut Request, visit: &mut impl Visit) {
     }
 }
 
-fn visit_step(step: &mut Step, at: &Pointer, visit: &mut impl Visit) {
+pub(super) fn visit_step(step: &mut Step, at: &Pointer, visit: &mut impl Visit) {
     let Step {
         id: _,
         action,

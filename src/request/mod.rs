@@ -20,6 +20,7 @@ mod emit;
 mod emit_toml;
 mod error;
 mod format;
+mod host_paths;
 mod interpolate;
 mod lower;
 mod matrix;
@@ -48,6 +49,7 @@ pub use document::{Document, Location, MAX_DOCUMENT, Syntax};
 pub use emit::{canonical_json, emit};
 pub use error::{ErrorCode, ParseError, ParseErrors};
 pub use format::format;
+pub use host_paths::with_absolute_paths;
 pub use interpolate::{ReferenceError, Values, fill_in, resolve};
 pub use matrix::{Combination, MOST_COMBINATIONS};
 pub use model::{

@@ -67,10 +67,12 @@ impl Pyro {
             if !request.steps.is_empty() || request.existing.is_some() {
                 return Err(Error::Steps);
             }
-            let plan = request.plan(&pyro.options())?;
+            let options = pyro.options();
+            let plan = request.plan(&options)?;
             let asked = Asked {
                 request: &request,
                 plan: &plan,
+                base_dir: &options.base_dir,
             };
             let record = Workspaces::open(Some(&pyro.state_dir))?.create(asked)?;
             Ok(pyro.workspace(record.id.as_str()))

@@ -394,6 +394,33 @@ fn the_history_is_a_request_that_does_it_again() {
 }
 
 #[test]
+fn the_history_means_the_same_anywhere() {
+    let world = world();
+    let id = create(&world, &["--name", "w"]);
+    // What the command line means literally is no reference, now or later.
+    let word = "${vars.x} $${HOME} ${step.a.b}";
+    let said = ws(&world, &["exec", &id, "--", "printf", "%s", word]).ended(0);
+    assert_eq!(said.stdout(), word);
+    ws(&world, &["sync", "push", &id, "repo", "--dest", "again"]).ended(0);
+    world.write(
+        "sub/the.patch",
+        "--- a/note.txt\n+++ b/note.txt\n@@ -1 +1 @@\n-old\n+new\n",
+    );
+    let steps = "pyro = 1\nworkspace = \"w\"\nvars.name = \"the\"\n[[step]]\npatch = { from = \"${vars.name}.patch\" }\n[[step]]\n\
+                 exec = \"cat note.txt\"\nexpect.stdout.golden = \"golden\"\n";
+    world.write("sub/use.pyro.toml", steps);
+    world.write("sub/golden", "new\n");
+    world.pyro(["apply", "sub/use.pyro.toml"]).ended(0);
+    let request = ws(&world, &["history", &id, "--request"]).ended(0);
+    world.write("elsewhere/again.pyro.toml", request.stdout());
+    world.pyro(["check", "elsewhere/again.pyro.toml"]).ended(0);
+    let ran = world
+        .pyro(["apply", "elsewhere/again.pyro.toml", "--json"])
+        .ended(0);
+    assert_eq!(ran.json()["steps"][0]["stdout"]["head"]["text"], word);
+}
+
+#[test]
 fn of_a_request_that_failed_its_effects_are_done_again() {
     let world = world();
     let id = create(&world, &["--name", "w"]);

@@ -45,6 +45,7 @@ pub(super) fn create(args: &Create, here: Here<'_>) -> Exit {
     let asked = Asked {
         request: &loaded.request,
         plan: &plan,
+        base_dir: &loaded.options.base_dir,
     };
     let record = match here.with(args.json, |workspaces| workspaces.create(asked)) {
         Ok(record) => record,

@@ -256,7 +256,7 @@ fn updates_merge_clear_and_refuse_to_change_nothing() {
             "call a workspace \"two\\nlines\": a name is one line",
         ),
         (labels(&[("b c", "1")], &[]), "use \"b c\" as a label"),
-        (ttl(1), "let a workspace live for 1 ms"),
+        (ttl(1), "let a workspace live for 1ms"),
     ] {
         let error = update(&wrong).expect_err("refused").to_string();
         assert!(error.starts_with(told), "{error}");
