@@ -4,14 +4,17 @@ use super::session::{Session, StepError};
 use super::{capture, expect};
 use crate::patch::{self, Entry, Refusal, Tree};
 use crate::plan::{
-    PlannedDelete, PlannedList, PlannedPatch, PlannedRead, PlannedStep, PlannedWrite,
+    PlannedDelete, PlannedList, PlannedMove, PlannedPatch, PlannedRead, PlannedStep, PlannedWrite,
 };
 use crate::receipt::{
-    EntryReport, FileReport, HunkReport, PatchReason, PathVersion, RefusalReport, StepReport, Text,
+    EntryReport, FileReport, HunkReport, MoveReport, PatchReason, PathVersion, RefusalReport,
+    StepReport, Text,
 };
 use crate::request::{CaptureSource, Digest, Missing, PatchMatch};
 use pyro_protocol::Bytes;
-use pyro_protocol::message::{Kind, Prior, Stat, WriteAction, WriteEntry, Written};
+use pyro_protocol::message::{
+    Kind, Op, PathMove, Prior, Reply, Stat, WriteAction, WriteEntry, Written,
+};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -68,6 +71,27 @@ impl Session<'_> {
             report.files = written.iter().map(file_report).collect();
         }
         Ok(())
+    }
+
+    /// One rename, as the guest does it: no program sees both paths or neither.
+    pub(super) fn move_path(
+        &mut self,
+        moving: &PlannedMove,
+        report: &mut StepReport,
+    ) -> Result<(), StepError> {
+        let op = Op::PathMove(PathMove {
+            from: Bytes::from(moving.from.as_bytes()),
+            to: Bytes::from(moving.to.as_bytes()),
+        });
+        match self.call(op, None)? {
+            (Reply::Stat(stat), _) => {
+                let EntryReport { path: to, now } = EntryReport::from(&stat);
+                let from = Text::from(moving.from.as_bytes());
+                report.moved = Some(MoveReport { from, to, now });
+                Ok(())
+            }
+            (reply, _) => Err(StepError::surprise(&reply)),
+        }
     }
 
     /// Places the patch on the live bytes, with the planner's own code, and writes exactly what comes of it.

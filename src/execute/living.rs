@@ -91,6 +91,7 @@ fn baseline(plan: &Plan, home: &Path) -> Result<Baseline, Lost> {
         | PlannedAction::Write(_)
         | PlannedAction::Patch(_)
         | PlannedAction::Delete(_)
+        | PlannedAction::Move(_)
         | PlannedAction::Read(_)
         | PlannedAction::List(_)
         | PlannedAction::Sync(_)

@@ -156,6 +156,7 @@ impl<'a> Session<'a> {
             PlannedAction::Write(write) => self.write(write, report),
             PlannedAction::Patch(patch) => self.patch(patch, report),
             PlannedAction::Delete(delete) => self.delete(delete, report),
+            PlannedAction::Move(moving) => self.move_path(moving, report),
             PlannedAction::Read(read) => self.read(step, read, report),
             PlannedAction::List(list) => self.list(step, list, report),
             PlannedAction::Diff(diff) => self.diff(step, diff, report),

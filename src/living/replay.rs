@@ -113,6 +113,7 @@ fn may_change(action: &Action) -> bool {
         | Action::Write(_)
         | Action::Patch(_)
         | Action::Delete(_)
+        | Action::Move(_)
         | Action::Sync(_)
         | Action::Snapshot(_)
         | Action::Reset(_) => true,

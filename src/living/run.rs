@@ -145,6 +145,7 @@ impl Workspaces {
                 | PlannedAction::Write(_)
                 | PlannedAction::Patch(_)
                 | PlannedAction::Delete(_)
+                | PlannedAction::Move(_)
                 | PlannedAction::Read(_)
                 | PlannedAction::List(_)
                 | PlannedAction::Diff(_)

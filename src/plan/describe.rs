@@ -272,6 +272,7 @@ impl Page {
             PlannedAction::Patch(patch) => hidden = self.diff(&patch.diff, &mut left),
             PlannedAction::Exec(_)
             | PlannedAction::Delete(_)
+            | PlannedAction::Move(_)
             | PlannedAction::Read(_)
             | PlannedAction::List(_)
             | PlannedAction::Diff(_)

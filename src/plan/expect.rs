@@ -179,6 +179,7 @@ pub(super) fn check(step: &Step, draft: &mut Draft) {
         Action::Write(_) => ("write", &["changed"]),
         Action::Patch(_) => ("patch", &["changed"]),
         Action::Delete(_) => ("delete", &["changed"]),
+        Action::Move(_) => ("move", &["changed"]),
         Action::Snapshot(_) => ("snapshot", &[]),
         Action::Reset(_) => ("reset", &["changed"]),
         Action::Sync(_) => ("sync", &["changed"]),

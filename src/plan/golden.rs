@@ -160,6 +160,7 @@ fn of_action(action: &PlannedAction) -> impl Iterator<Item = (&Pointer, &Planned
         PlannedAction::Write(_)
         | PlannedAction::Patch(_)
         | PlannedAction::Delete(_)
+        | PlannedAction::Move(_)
         | PlannedAction::Sync(_)
         | PlannedAction::Export(_)
         | PlannedAction::Snapshot(_)

@@ -318,6 +318,11 @@ fn action(action: &PlannedAction) -> Map<String, Value> {
                 .into(),
             ),
         ]),
+        PlannedAction::Move(moving) => {
+            let mut out = with_bytes([("path", moving.from.as_bytes())]);
+            put(&mut out, "to", moving.to.as_bytes());
+            out
+        }
         PlannedAction::Read(read) => {
             let mut out = object([
                 (

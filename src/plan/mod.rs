@@ -22,6 +22,7 @@ mod groups;
 mod json;
 mod limits;
 mod model;
+mod moving;
 mod patching;
 mod pinned;
 mod planner;
@@ -43,7 +44,7 @@ pub use json::to_json;
 pub use model::{
     Certainty, Effect, Enforcement, ExistingWorkspace, HostWrite, LeftOut, LeftOutStep, Plan,
     PlannedAction, PlannedDelete, PlannedDiff, PlannedEnvironment, PlannedExec, PlannedExport,
-    PlannedKeep, PlannedLimit, PlannedList, PlannedMachine, PlannedPatch, PlannedRead,
+    PlannedKeep, PlannedLimit, PlannedList, PlannedMachine, PlannedMove, PlannedPatch, PlannedRead,
     PlannedRefusal, PlannedSeed, PlannedStep, PlannedSync, PlannedText, PlannedWorkspace,
     PlannedWrite, PlannedWriteFile, Reach, TextCheck,
 };

@@ -277,6 +277,8 @@ pub enum PlannedAction {
     Patch(Box<PlannedPatch>),
     /// Deletes paths, all of them or none.
     Delete(PlannedDelete),
+    /// Gives a path another name.
+    Move(PlannedMove),
     /// Reads files.
     Read(PlannedRead),
     /// Lists a directory.
@@ -303,6 +305,7 @@ impl PlannedAction {
             Self::Write(_) => "write",
             Self::Patch(_) => "patch",
             Self::Delete(_) => "delete",
+            Self::Move(_) => "move",
             Self::Read(_) => "read",
             Self::List(_) => "list",
             Self::Diff(_) => "diff",
@@ -419,6 +422,15 @@ pub struct PlannedDelete {
     pub paths: Vec<GuestPath>,
     /// What to do about a path that is not there.
     pub missing: Missing,
+}
+
+/// `move`, decided.
+#[derive(Debug, Clone)]
+pub struct PlannedMove {
+    /// What moves: a file, a link itself, or a directory with all that is in it.
+    pub from: GuestPath,
+    /// What it becomes.
+    pub to: GuestPath,
 }
 
 /// `read`, decided.

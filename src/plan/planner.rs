@@ -5,7 +5,7 @@ use super::points::{self, Kept};
 use super::tree::SymbolicTree;
 use super::{
     Certainty, Effect, GoldenUse, HostWrite, LeftOutStep, Plan, PlannedAction, PlannedStep,
-    Problem, ProblemCode, Problems, Reach, Slot, exec, expect, export, files, golden, json,
+    Problem, ProblemCode, Problems, Reach, Slot, exec, expect, export, files, golden, json, moving,
     patching, sync, text, values, workspace,
 };
 use crate::preflight::{Facts, FileFact};
@@ -63,6 +63,7 @@ pub fn plan_with(
         | PlannedAction::Write(_)
         | PlannedAction::Patch(_)
         | PlannedAction::Delete(_)
+        | PlannedAction::Move(_)
         | PlannedAction::Read(_)
         | PlannedAction::List(_)
         | PlannedAction::Diff(_)
@@ -171,6 +172,7 @@ impl<'a> Planner<'a> {
             Action::Write(write) => files::write(self, write, draft_ref),
             Action::Patch(patch) => patching::plan(self, patch, draft_ref),
             Action::Delete(delete) => files::delete(self, delete, draft_ref),
+            Action::Move(wanted) => moving::plan(self, wanted, draft_ref),
             Action::Read(read) => files::read(self, read, expect, draft_ref),
             Action::List(list) => files::list(self, list, expect, draft_ref),
             Action::Diff(diff) => files::diff(self, diff, expect, *always, draft_ref),
@@ -245,6 +247,7 @@ fn effect(action: &PlannedAction) -> Effect {
         | PlannedAction::Write(_)
         | PlannedAction::Patch(_)
         | PlannedAction::Delete(_)
+        | PlannedAction::Move(_)
         | PlannedAction::Sync(_)
         | PlannedAction::Reset(_) => Effect::Workspace,
         PlannedAction::Read(_)
@@ -277,6 +280,7 @@ fn prediction(action: &PlannedAction, commands: &[usize]) -> Option<String> {
         )),
         PlannedAction::Exec(_)
         | PlannedAction::Delete(_)
+        | PlannedAction::Move(_)
         | PlannedAction::Read(_)
         | PlannedAction::List(_)
         | PlannedAction::Diff(_)

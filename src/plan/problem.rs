@@ -184,6 +184,8 @@ codes! {
     PathMissing = "path-missing",
     /// A path of the workspace that is surely something else than the step needs.
     PathKind = "path-kind",
+    /// Something is at the path that a step gives to something else.
+    PathTaken = "path-taken",
     /// The workspace itself cannot be deleted.
     DeleteRoot = "delete-root",
     /// A file is not what `base` says.

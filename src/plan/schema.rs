@@ -515,7 +515,7 @@ fn step() -> Vec<Field> {
         maybe(
             "to",
             text(),
-            "`export`: the host path, as the request says it. `reset`: `baseline`, or the snapshot.",
+            "`export`: the host path, as the request says it. `move`: the path it becomes. `reset`: `baseline`, or the snapshot.",
         ),
         maybe(
             "expect_changed",
@@ -548,7 +548,7 @@ fn step() -> Vec<Field> {
     fields.extend(optional(bytes("diff", "`patch`: the expected change")));
     fields.extend(optional(bytes(
         "path",
-        "`list`, `export`: the path; `sync`: the directory that it is laid over",
+        "`list`, `export`, `move`: the path; `sync`: the directory that it is laid over",
     )));
     fields
 }

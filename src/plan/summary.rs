@@ -49,6 +49,7 @@ pub(super) fn line(plan: &Plan, action: &PlannedAction) -> String {
             };
             format!("{}{missing}", names(&delete.paths))
         }
+        PlannedAction::Move(moving) => format!("{} -> {}", name(&moving.from), name(&moving.to)),
         PlannedAction::Read(read) => {
             let mut text = names(&read.paths);
             if read.offset > 0 {
@@ -195,6 +196,7 @@ pub(super) fn details(step: &PlannedStep) -> Vec<(&'static str, String)> {
         }
         PlannedAction::Write(_)
         | PlannedAction::Delete(_)
+        | PlannedAction::Move(_)
         | PlannedAction::Export(_)
         | PlannedAction::Snapshot(_)
         | PlannedAction::Reset(_)

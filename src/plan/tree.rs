@@ -41,6 +41,16 @@ enum Changed<'a> {
     Unknown,
 }
 
+/// What was done to a path or its parents.
+enum Above {
+    /// It was deleted, and not made again.
+    Cut,
+    /// Nobody can say.
+    Unknown,
+    /// Nothing.
+    AsSeeded,
+}
+
 /// What is expected at a path, links not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Node<'t> {
@@ -136,8 +146,10 @@ impl<'a> SymbolicTree<'a> {
             }
             None => {}
         }
-        if self.is_cut(path) {
-            return Node::Absent;
+        match self.above(path) {
+            Above::Cut => return Node::Absent,
+            Above::Unknown => return Node::Unknown,
+            Above::AsSeeded => {}
         }
         match self.seed.and_then(|seed| Some((seed, seed.entry(path)?))) {
             Some((seed, entry)) => seed_node(seed, entry),
@@ -146,10 +158,25 @@ impl<'a> SymbolicTree<'a> {
         }
     }
 
-    /// Whether it or one of its parents was deleted (and not made again, which `changed` knows).
-    fn is_cut(&self, path: &[u8]) -> bool {
-        !self.cut.is_empty()
-            && (self.cut.contains(path) || parents(path).any(|parent| self.cut.contains(parent)))
+    /// What the nearest of a path and its parents says that something was done to, where `changed` does not know the
+    /// path itself.
+    fn above(&self, path: &[u8]) -> Above {
+        if self.cut.is_empty() && self.changed.is_empty() {
+            return Above::AsSeeded;
+        }
+        let mut at = path;
+        loop {
+            if at.len() < path.len() && matches!(self.changed.get(at), Some(Changed::Unknown)) {
+                return Above::Unknown;
+            }
+            if self.cut.contains(at) {
+                return Above::Cut;
+            }
+            match at.iter().rposition(|byte| *byte == b'/') {
+                Some(end) => at = &at[..end],
+                None => return Above::AsSeeded,
+            }
+        }
     }
 
     /// Everything below a directory, sorted.
@@ -240,12 +267,7 @@ impl<'a> SymbolicTree<'a> {
     /// Deletes a path and all below it.
     pub(crate) fn remove(&mut self, path: &GuestPath) {
         let path = path.as_bytes();
-        self.changed.retain(|known, _| {
-            let below = known
-                .strip_prefix(path)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"));
-            !below
-        });
+        self.changed.retain(|known, _| below(known, path).is_none());
         self.cut.insert(path.to_vec());
     }
 
@@ -396,6 +418,12 @@ fn parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
         .map(|(end, _)| &path[..end])
 }
 
+/// What a path is below another one: nothing for the path itself, else it begins with a slash.
+fn below<'p>(path: &'p [u8], top: &[u8]) -> Option<&'p [u8]> {
+    let rest = path.strip_prefix(top)?;
+    (rest.is_empty() || rest.starts_with(b"/")).then_some(rest)
+}
+
 /// The parts still to go. An empty one is a `.`: at the end of a link's target both want a directory.
 fn reversed_parts(path: &[u8]) -> Vec<Vec<u8>> {
     path.split(|byte| *byte == b'/')
@@ -420,6 +448,8 @@ pub(crate) fn guest_path(path: &[u8]) -> GuestPath {
     }
     GuestPath::parse(path).expect("the paths of a tree have no `..`, NUL or empty parts")
 }
+
+mod relocate;
 
 #[cfg(test)]
 mod links;

@@ -2,7 +2,7 @@
 
 use super::facts::FileFact;
 use crate::patch;
-use crate::request::{Action, Content, GuestPath, Request, Step, TextExpect};
+use crate::request::{Action, Content, GuestPath, Move, Request, Step, TextExpect};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every `from` of the request, as it spells them.
@@ -43,6 +43,7 @@ fn contents<'a>(step: &'a Step, see: &mut impl FnMut(&'a Content)) {
         Action::Write(write) => write.files.values().for_each(|file| see(&file.content)),
         Action::Patch(patch) => see(&patch.patch),
         Action::Delete(_)
+        | Action::Move(_)
         | Action::Read(_)
         | Action::List(_)
         | Action::Diff(_)
@@ -82,10 +83,12 @@ pub(super) fn guest_paths(
     from: &BTreeMap<String, FileFact>,
 ) -> BTreeSet<Vec<u8>> {
     let mut out = BTreeSet::new();
-    let mut add = |path: &[u8]| {
-        out.insert(path.to_vec());
-    };
-    for (_, step) in request.selected() {
+    let steps: Vec<_> = request.selected().map(|(_, step)| step).collect();
+    // From the last one on: what is named after a move was somewhere else before it.
+    for step in steps.into_iter().rev() {
+        let mut add = |path: &[u8]| {
+            out.insert(path.to_vec());
+        };
         match &step.action {
             Action::Write(write) => write.files.keys().for_each(|path| add(path.as_bytes())),
             Action::Patch(step) => {
@@ -105,6 +108,15 @@ pub(super) fn guest_paths(
                 }
             }
             Action::Delete(delete) => delete.paths.iter().for_each(|path| add(path.as_bytes())),
+            Action::Move(Move { from, to }) => {
+                let before = |path: &Vec<u8>| {
+                    let rest = path.strip_prefix(to.as_bytes())?;
+                    let is_it = rest.is_empty() || rest.starts_with(b"/");
+                    is_it.then(|| [from.as_bytes(), rest].concat())
+                };
+                let moved: Vec<_> = out.iter().filter_map(before).collect();
+                out.extend(moved);
+            }
             Action::Read(read) => read.paths.iter().for_each(|path| add(path.as_bytes())),
             Action::Exec(_)
             | Action::List(_)

@@ -19,7 +19,9 @@ pub use model::{
     EnvironmentReport, KeptReport, LeftOutReport, Outcome, Receipt, RequestReport, SeedReport,
     WorkspaceReport,
 };
-pub use paths::{ChangeReport, CountsReport, EntryReport, FileReport, HunkReport, PathVersion};
+pub use paths::{
+    ChangeReport, CountsReport, EntryReport, FileReport, HunkReport, MoveReport, PathVersion,
+};
 pub use refusal::{NearestReport, PatchReason, RefusalReport};
 pub use runs::{RunOutcome, RunReport, Runs};
 pub use step::{AttemptReport, ExecReport, ExpectFailure, OutputReport, StepOutcome, StepReport};

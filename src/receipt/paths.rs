@@ -126,6 +126,18 @@ impl From<&Stat> for EntryReport {
     }
 }
 
+/// A path that was given another name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct MoveReport {
+    /// What it was, relative to `/workspace`.
+    pub from: Text,
+    /// What it is, relative to `/workspace`.
+    pub to: Text,
+    /// What is there; a link itself, no digest.
+    pub now: PathVersion,
+}
+
 /// A path that differs from the baseline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

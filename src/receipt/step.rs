@@ -1,6 +1,9 @@
 //! What one step did.
 
-use super::{ChangeReport, CountsReport, EntryReport, FileReport, RefusalReport, SeedReport, Text};
+use super::{
+    ChangeReport, CountsReport, EntryReport, FileReport, MoveReport, RefusalReport, SeedReport,
+    Text,
+};
 use crate::workspace::HostFile;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -52,6 +55,9 @@ pub struct StepReport {
     /// Workspace files that `write`, `patch` and `delete` changed, or `read` read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileReport>,
+    /// Of `move`: what has another path now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<MoveReport>,
     /// Of `sync`: what was laid over the workspace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SeedReport>,

@@ -255,6 +255,7 @@ pub(super) fn visit_step(step: &mut Step, at: &Pointer, visit: &mut impl Visit) 
         Action::Sync(sync) => visit(Kind::HostPath, at.at("sync"), &mut sync.from),
         Action::Export(export) => visit(Kind::HostPath, at.at("to"), &mut export.to),
         Action::Delete(_)
+        | Action::Move(_)
         | Action::Read(_)
         | Action::List(_)
         | Action::Diff(_)

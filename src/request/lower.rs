@@ -2,8 +2,8 @@
 
 use super::model::{
     Action, ChangedExpect, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, Keep,
-    List, MachineChoice, Missing, Overwrite, PatchMatch, PatchStep, Point, Read, Request, Reset,
-    Signal, Snapshot, SnapshotName, Step, StepId, SyncStep, TextExpect, Workspace, Write,
+    List, MachineChoice, Missing, Move, Overwrite, PatchMatch, PatchStep, Point, Read, Request,
+    Reset, Signal, Snapshot, SnapshotName, Step, StepId, SyncStep, TextExpect, Workspace, Write,
     WriteFile,
 };
 use super::tree::{Node, Value};
@@ -146,6 +146,10 @@ fn action(node: &Node) -> Action {
                 Some("ignore") => Missing::Ignore,
                 Some(_) | None => Missing::Error,
             },
+        }),
+        "move" => Action::Move(Move {
+            from: path(string(value)),
+            to: node.get("to").map(|to| path(string(to))).expect(CHECKED),
         }),
         "read" => Action::Read(Read {
             paths: paths(value),

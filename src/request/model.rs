@@ -272,6 +272,8 @@ pub enum Action {
     Patch(PatchStep),
     /// Deletes paths, all of them or none.
     Delete(Delete),
+    /// Gives a path another name, never over anything.
+    Move(Move),
     /// Reads files.
     Read(Read),
     /// Lists a directory.
@@ -379,6 +381,15 @@ pub enum Missing {
     Error,
     /// Nothing.
     Ignore,
+}
+
+/// `move`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Move {
+    /// A file, a link itself, or a directory with all that is in it.
+    pub from: GuestPath,
+    /// What it becomes; nothing may be there.
+    pub to: GuestPath,
 }
 
 /// `read`.

@@ -237,6 +237,10 @@ fn raise_action(action: &Action, fields: &mut Fields) {
                 },
             );
         }
+        Action::Move(moving) => {
+            fields.text("move", Some(&moving.from));
+            fields.text("to", Some(&moving.to));
+        }
         Action::Read(read) => {
             let paths = read
                 .paths

@@ -70,6 +70,10 @@ impl Step {
     pub fn delete<T: Into<String>>(paths: impl IntoIterator<Item = T>) -> StepBuilder {
         Self::verb("delete", Node::texts(paths))
     }
+    /// Gives a file, a link or a whole directory another path, where nothing is yet.
+    pub fn move_path(from: impl Into<String>, to: impl Into<String>) -> StepBuilder {
+        Self::verb("move", Node::text(from)).set(&["to"], Node::text(to))
+    }
     /// Reads a file.
     pub fn read(path: impl Into<String>) -> StepBuilder {
         Self::verb("read", Node::text(path))

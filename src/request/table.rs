@@ -381,6 +381,17 @@ pub(crate) static VERBS: &[Verb] = &[
         expect: &[CHANGES],
     },
     Verb {
+        key: Key::new(
+            "move",
+            Text(Kind::GuestFile),
+            "Gives a file, a link or a whole directory another path; never over anything, directories on the way are made.",
+        ),
+        siblings: &[
+            Key::new("to", Text(Kind::GuestFile), "The path it becomes: nothing is there yet.").required(),
+        ],
+        expect: &[CHANGES],
+    },
+    Verb {
         key: Key::new("read", OneOrMore(&Text(Kind::GuestFile)), "Reads files into the receipt."),
         siblings: &[
             Key::new("offset", Number(0, i64::MAX), "The first byte of each file that is read, from 0.").default("`0`"),

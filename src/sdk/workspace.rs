@@ -5,7 +5,8 @@ use crate::execute::Ran;
 use crate::living::Fork;
 use crate::machine::Cancel;
 use crate::receipt::{
-    ChangeReport, EntryReport, FileReport, Outcome, OutputReport, SeedReport, StepReport, Text,
+    ChangeReport, EntryReport, FileReport, MoveReport, Outcome, OutputReport, SeedReport,
+    StepReport, Text,
 };
 use crate::request::{Request, Step, StepBuilder, literal};
 use crate::workspace::HostFile;
@@ -162,6 +163,11 @@ impl Workspace {
         paths: impl IntoIterator<Item = T>,
     ) -> Task<Result<Vec<FileReport>, Error>> {
         self.step(Step::delete(paths), |report, _| report.files)
+    }
+
+    /// Gives a file, a link or a whole directory another path, where nothing is yet.
+    pub fn move_file(&self, from: &str, to: &str) -> Task<Result<Option<MoveReport>, Error>> {
+        self.step(Step::move_path(from, to), |report, _| report.moved)
     }
 
     /// Applies a patch, all of it or nothing.

@@ -81,6 +81,7 @@ fn right_words_in_any_place_are_answered() {
         ("write", json!({ "a": "x" })),
         ("patch", json!("x")),
         ("delete", json!(["a"])),
+        ("move", json!("a")),
         ("read", json!("a")),
         ("list", json!(".")),
         ("diff", json!("baseline")),
@@ -148,7 +149,7 @@ fn right_words_in_any_place_are_answered() {
     for (verb, right) in &verbs {
         let with = |key: &str, value: Value| {
             let mut step = json!({ *verb: right });
-            if *verb == "export" {
+            if matches!(*verb, "export" | "move") {
                 step["to"] = json!("b");
             }
             step[key] = value;

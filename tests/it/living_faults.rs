@@ -299,6 +299,39 @@ fn a_killed_patch_is_applied_or_not() {
     );
 }
 
+/// The directory has the one name or the other, with all that is in it.
+fn one_name(story: &Story) {
+    let seen = story.sh(
+        "ls -d many to/be/many 2>/dev/null; ls many to/be/many 2>/dev/null | grep -cE '^[0-9]+$'",
+    );
+    assert!(
+        seen.starts_with("many\n") || seen.starts_with("to/be/many\n"),
+        "{seen}"
+    );
+    assert!(seen.ends_with("\n200\n"), "{seen}");
+}
+
+const BACK: &str = "test -d many || mv to/be/many many; rm -rf to";
+
+#[test]
+fn a_killed_move_has_the_old_name_or_the_new_one() {
+    let story = Story::new();
+    story.throughout(
+        |_| drop(story.sh(BACK)),
+        |_| words(&["file", "move", &story.id, "many", "to/be/many"]),
+        |_| one_name(&story),
+    );
+}
+
+#[test]
+fn a_machine_that_dies_in_a_move_leaves_one_name() {
+    machine_dies(
+        BACK,
+        &["file", "move", "ID", "many", "to/be/many"],
+        one_name,
+    );
+}
+
 #[test]
 fn a_killed_start_or_stop_leaves_a_workspace_to_start() {
     let story = Story::new();

@@ -144,6 +144,82 @@ fn names_that_are_no_text_hide_no_others() {
 }
 
 #[test]
+fn a_path_moves_and_history_and_diff_know_it() {
+    let world = world();
+    let id = create(&world, &["--name", "mover"]);
+    sh(
+        &world,
+        &id,
+        "mkdir -p d/in; echo x > d/in/x; cp d/in/x \"d/$(printf 'odd \\377')\"; ln -s in d/link",
+    );
+    let moved = json(&world, &["file", "move", &id, "d", "a b/ü", "--json"]);
+    assert_eq!(moved["from"], "/workspace/d", "{moved:#}");
+    assert_eq!(moved["path"], "/workspace/a b/ü");
+    assert_eq!(moved["artifact_type"], "directory");
+    assert_eq!(moved["workspace_id"], id.as_str());
+    let told = ws(&world, &["file", "move", &id, "note.txt", "a b/note"]).ended(0);
+    assert_eq!(told.stdout(), "moved note.txt to a b/note\n");
+    let seen = sh(
+        &world,
+        &id,
+        "find 'a b' | LC_ALL=C sort | od -c | grep -c 377; cat 'a b/ü/in/x'; test ! -e d",
+    );
+    assert_eq!(seen.stdout(), "1\nx\n");
+    // Nothing is moved over anything, through a link, into itself or from nowhere; nothing is changed then.
+    sh(&world, &id, "ln -s 'a b' way");
+    for (from, to, code) in [
+        ("run.sh", "a b/note", "exists"),
+        ("run.sh", "a b", "exists"),
+        ("run.sh", "way", "exists"),
+        ("run.sh", "way/run.sh", "symlink"),
+        ("way/note", "note", "symlink"),
+        ("nothing", "note", "not-found"),
+        ("a b", "a b/ü/deeper", "path-kind"),
+        ("run.sh", "run.sh", "path-taken"),
+    ] {
+        let refused = ws(&world, &["file", "move", &id, from, to, "--json"]).ended(1);
+        assert_eq!(refused.json()["error"]["code"], code, "{}", refused.text());
+    }
+    let diff = ws(&world, &["diff", &id, "--patch"]).ended(0).stdout();
+    assert!(
+        diff.contains("rename from note.txt\nrename to a b/note\n"),
+        "{diff}"
+    );
+    let emitted = ws(&world, &["file", "move", &id, "x", "y", "--emit", "toml"]).ended(0);
+    assert!(
+        emitted.stdout().contains("move = \"x\"\nto = \"y\"\n"),
+        "{}",
+        emitted.text()
+    );
+    let history = json(&world, &["history", &id, "--json"]);
+    let kinds: Vec<_> = (history["entries"].as_array().expect("entries").iter())
+        .filter(|entry| entry["outcome"] == "passed")
+        .map(|entry| entry["kind"].as_str().expect("a verb"))
+        .collect();
+    assert_eq!(
+        kinds.iter().filter(|kind| **kind == "move").count(),
+        2,
+        "{kinds:?}"
+    );
+    let request = ws(&world, &["history", &id, "--request"]).ended(0);
+    world.write("again.pyro.toml", request.stdout());
+    let again = world
+        .pyro(["apply", "again.pyro.toml", "--json"])
+        .ended(0)
+        .json();
+    let paths = |changes: &Value| -> Vec<String> {
+        let changes = changes.as_array().expect("changes").iter();
+        changes.map(|change| change["path"].to_string()).collect()
+    };
+    let again: Vec<_> = (again["changes"].as_array().expect("changes").iter())
+        .filter(|change| change["after"]["kind"] != "directory")
+        .map(|change| change["path"]["text"].to_string())
+        .collect();
+    let first = json(&world, &["diff", &id, "--json"]);
+    assert_eq!(again, paths(&first["entries"]));
+}
+
+#[test]
 fn executable_bits_stay_through_seed_snapshot_reset_and_export() {
     let world = world();
     let id = create(&world, &[]);

@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use pyro::request::{
     Action, Capture, CaptureSource, ChangedExpect, Combination, Command, Content, Cpus, Delete,
     Diff, Digest, Duration, Environment, Exec, Expect, Export, GuestPath, Keep, List,
-    MachineChoice, Missing, Overwrite, PatchMatch, PatchStep, Point, Read, Request, Reset, Retry,
-    Signal, Size, Snapshot, SnapshotName, Step, StepId, SyncStep, Syntax, TextExpect, Workspace,
-    Write, WriteFile, canonical_json, emit, literal, parse,
+    MachineChoice, Missing, Move, Overwrite, PatchMatch, PatchStep, Point, Read, Request, Reset,
+    Retry, Signal, Size, Snapshot, SnapshotName, Step, StepId, SyncStep, Syntax, TextExpect,
+    Workspace, Write, WriteFile, canonical_json, emit, literal, parse,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -161,6 +161,7 @@ fn plain() -> impl Strategy<Value = (Action, Expect)> {
             };
             Action::Delete(Delete { paths, missing })
         }),
+        (guest_file(), guest_file()).prop_map(|(from, to)| Action::Move(Move { from, to })),
         snapshot_name().prop_map(|name| Action::Snapshot(Snapshot { name })),
         point().prop_map(|to| Action::Reset(Reset { to })),
         (
@@ -315,6 +316,7 @@ fn source(action: &Action) -> Option<CaptureSource> {
         Action::Write(_)
         | Action::Patch(_)
         | Action::Delete(_)
+        | Action::Move(_)
         | Action::Sync(_)
         | Action::Export(_)
         | Action::Snapshot(_)

@@ -2,30 +2,17 @@
 
 use super::used::Used;
 use crate::receipt::{ChangeReport, FileReport, OutputReport, StepReport, Text};
-use crate::report::workspace::WorkspacePayload;
+pub(super) use crate::report::workspace::files::kind;
+use crate::report::workspace::{WorkspacePayload, files};
 use crate::workspace::registry::{Record, SnapshotRecord};
-use pyro_protocol::message::Kind;
 use serde_json::{Map, Value, json};
-
-/// As payloads spell it.
-pub(super) fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::File => "file",
-        Kind::Directory => "directory",
-        Kind::Symlink => "symlink",
-        Kind::Other => "other",
-    }
-}
 
 /// Of a patch as data, in bytes; `--patch` prints all of it.
 const MAX_PATCH: usize = 1 << 20;
 
 /// Below `/workspace`.
 fn absolute(path: &Text) -> Value {
-    match path.text.as_str() {
-        "" => "/workspace".into(),
-        text => format!("/workspace/{text}").into(),
-    }
+    files::absolute(path).into()
 }
 
 /// The exact bytes too, where the text lost something.

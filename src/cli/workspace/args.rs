@@ -285,6 +285,8 @@ pub(in crate::cli) enum FileCommand {
     Read(FileRead),
     /// Write a file
     Write(FileWrite),
+    /// Give a file, link or directory another path, never over anything
+    Move(FileMove),
     /// Delete files and directories: all of them or none
     Delete(FileDelete),
 }
@@ -345,6 +347,20 @@ pub(in crate::cli) struct FileWrite {
     /// Permission bits, such as `0755`; without, those of the file that is replaced, else `0644`
     #[arg(long)]
     pub(super) mode: Option<String>,
+    #[command(flatten)]
+    pub(super) answer: Answer,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct FileMove {
+    #[command(flatten)]
+    pub(super) at: At,
+    /// What moves; a directory with all that is in it, a link itself
+    #[arg(value_name = "FROM")]
+    pub(super) from: String,
+    /// The path it becomes, where nothing is yet; directories on the way are made
+    #[arg(value_name = "TO")]
+    pub(super) to: String,
     #[command(flatten)]
     pub(super) answer: Answer,
 }

@@ -1,10 +1,11 @@
-//! `pyro workspace file`: list, read, write and delete.
+//! `pyro workspace file`: list, read, write, move and delete.
 
-use super::args::{FileDelete, FileList, FileRead, FileWrite};
+use super::args::{FileDelete, FileList, FileMove, FileRead, FileWrite};
 use super::used::{run_step, text_or_file};
 use super::{Here, answer};
 use crate::Exit;
 use crate::cli::table::{cell, table};
+use crate::report::workspace::FileMovePayload;
 use crate::request::{Request, Step};
 
 pub(super) fn list(args: &FileList, here: Here<'_>) -> Exit {
@@ -130,6 +131,25 @@ pub(super) fn delete(args: &FileDelete, here: Here<'_>) -> Exit {
             "deleted {files} of {} named paths",
             args.paths.len()
         ));
+    }
+    Exit::Ok
+}
+
+pub(super) fn move_path(args: &FileMove, here: Here<'_>) -> Exit {
+    let step = Step::move_path(&args.from, &args.to);
+    let request = Request::in_workspace(&args.at.workspace).step(step);
+    let used = match run_step("pyro workspace file move", request, &args.answer, here) {
+        Ok(used) => used,
+        Err(exit) => return exit,
+    };
+    let Some(moved) = used.step().and_then(|step| step.moved.as_ref()) else {
+        return Exit::Machine;
+    };
+    if args.answer.json {
+        let mode = &used.ran.receipt.execution_mode;
+        here.payload(&FileMovePayload::new(&used.id, mode, moved));
+    } else {
+        here.say(&format!("moved {} to {}", moved.from.text, moved.to.text));
     }
     Exit::Ok
 }

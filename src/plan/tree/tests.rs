@@ -160,6 +160,42 @@ fn what_nobody_knows_is_not_called_missing() {
 }
 
 #[test]
+fn what_moves_is_known_where_it_is_then() {
+    let seed = seed(&["d/", "d/f", "d/gone", "d/l -> f", "e/", "e/f"]);
+    let mut tree = SymbolicTree::new(Some(&seed));
+    tree.put(&path("d/new/x"), b"x".to_vec(), Some(0o755));
+    tree.remove(&path("d/gone"));
+    tree.forget(&path("d/open"));
+    tree.remove(&path("e"));
+    tree.relocate(&path("d"), &path("e"));
+    assert_eq!(known(&tree, "e/f"), Some(("d/f".into(), 0o600)));
+    assert_eq!(known(&tree, "e/new/x"), Some(("x".into(), 0o755)));
+    assert_eq!(tree.lookup(&path("e/l")), Node::Symlink(b"f"));
+    assert_eq!(tree.lookup(&path("e/gone")), Node::Absent);
+    assert_eq!(tree.lookup(&path("e/open/below")), Node::Unknown);
+    assert_eq!(tree.lookup(&path("d/f")), Node::Absent);
+    assert_eq!(tree.below(&path("d")).len(), 0);
+    // And back, with what was done to it in between.
+    tree.put(&path("e/f"), b"other".to_vec(), None);
+    tree.relocate(&path("e"), &path("deep/d"));
+    assert_eq!(known(&tree, "deep/d/f"), Some(("other".into(), 0o600)));
+    assert_eq!(tree.lookup(&path("e/f")), Node::Absent);
+}
+
+#[test]
+fn of_what_moves_nobody_knows_more_than_before() {
+    let mut tree = SymbolicTree::unknown();
+    tree.remove(&path("to"));
+    tree.put(&path("from/known"), b"known".to_vec(), None);
+    tree.remove(&path("from/gone"));
+    tree.relocate(&path("from"), &path("to"));
+    assert_eq!(tree.lookup(&path("to/else")), Node::Unknown);
+    assert_eq!(tree.lookup(&path("to/gone")), Node::Absent);
+    assert!(known(&tree, "to/known").is_some());
+    assert_eq!(tree.lookup(&path("from/else")), Node::Absent);
+}
+
+#[test]
 fn patches_see_the_same_tree() {
     let seed = seed(&["d/", "f", "l -> f"]);
     let tree = SymbolicTree::new(Some(&seed));

@@ -2,12 +2,14 @@
 //! that programs know. Times are seconds since 1970. What pyro has no use for keeps its field.
 
 mod convert;
+pub(crate) mod files;
 mod history;
 mod model;
 mod snapshots;
 #[cfg(test)]
 mod tests;
 
+pub use files::FileMovePayload;
 pub use history::{HistoryEntryPayload, HistoryPayload, LogEntryPayload, LogsPayload};
 pub use model::{
     DamagedPayload, LastCommandPayload, ListedPayload, ResetPayload, SecretPayload, SeedPayload,

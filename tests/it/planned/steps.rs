@@ -186,6 +186,7 @@ enum Wish {
     Write(Vec<(Pick, Vec<u8>, Option<u32>)>),
     Patch(Vec<Section>, bool),
     Delete(Vec<Pick>, bool),
+    Move(Pick, Pick),
     Read(Vec<Pick>),
     List(Pick, bool),
     Export(Pick, u8, bool),
@@ -208,6 +209,7 @@ fn wish() -> impl Strategy<Value = Wish> {
             .prop_map(|(sections, exact)| Wish::Patch(sections, exact)),
         2 => (vec(pick(), 1..4), any::<bool>())
             .prop_map(|(picks, ignore)| Wish::Delete(picks, ignore)),
+        3 => (pick(), pick()).prop_map(|(from, to)| Wish::Move(from, to)),
         2 => vec(pick(), 1..3).prop_map(Wish::Read),
         1 => (pick(), any::<bool>()).prop_map(|(pick, deep)| Wish::List(pick, deep)),
         2 => (pick(), 0..3_u8, any::<bool>())
@@ -285,6 +287,11 @@ impl Wish {
                 let paths: Vec<_> = picks.iter().map(|pick| pick.path(tree)).collect();
                 paths.iter().for_each(|path| tree.remove(path.as_bytes()));
                 json!({ "delete": paths, "missing": if *ignore { "ignore" } else { "error" } })
+            }
+            Self::Move(from, to) => {
+                let (from, to) = (from.path(tree), to.path(tree));
+                tree.relocate(from.as_bytes(), to.as_bytes());
+                json!({ "move": from, "to": to })
             }
             Self::Read(picks) => {
                 let paths: Vec<_> = picks.iter().map(|pick| pick.path(tree)).collect();

@@ -232,6 +232,26 @@ impl Tree {
         });
     }
 
+    /// Moves what is there to where nothing is, as far as that can be.
+    pub(crate) fn relocate(&mut self, from: &[u8], to: &[u8]) {
+        let moved = self.part(from);
+        if moved.0.is_empty() || self.0.contains_key(to) {
+            return;
+        }
+        self.remove(from);
+        let new = Node::Directory { mode: 0o755 };
+        for parent in above(to) {
+            self.0.entry(parent.to_vec()).or_insert(new.clone());
+        }
+        for (rest, node) in moved.0 {
+            let path = match rest.as_slice() {
+                b"" => to.to_vec(),
+                rest => [to, b"/", rest].concat(),
+            };
+            self.0.insert(path, node);
+        }
+    }
+
     fn mode_of(&self, path: &[u8]) -> Option<u32> {
         match self.0.get(path) {
             Some(Node::File { mode, .. }) => Some(*mode),
@@ -284,6 +304,18 @@ impl Tree {
             for path in &delete.paths {
                 self.remove(path.as_bytes());
             }
+        } else if let PlannedAction::Move(moving) = &step.action {
+            let (from, to) = (moving.from.as_bytes(), moving.to.as_bytes());
+            assert!(self.0.contains_key(from), "moves what is not there");
+            assert!(!self.0.contains_key(to), "moves over something");
+            for parent in above(to) {
+                let there = self.0.get(parent);
+                assert!(
+                    matches!(there, None | Some(Node::Directory { .. })),
+                    "below {there:?}"
+                );
+            }
+            self.relocate(from, to);
         } else if let PlannedAction::Sync(sync) = &step.action {
             let mut other = other.seeded();
             if !sync.source.exclude.is_empty() {
