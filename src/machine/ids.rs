@@ -87,7 +87,8 @@ pub(crate) fn in_range(id: u32, base: u32) -> Option<u32> {
     id.checked_sub(base).filter(|above| *above < IDS_EACH)
 }
 
-/// The ids for a new sandbox: of root, a free range, held until the lock is dropped; of anybody else, their own.
+/// The ids for a new sandbox: of root, a free range, held until the lock is dropped; of anybody else, and of the root of a
+/// user namespace that has no ids to give away (a rootless container), their own. The agent refuses the host's root there.
 ///
 /// # Errors
 /// Where the lock cannot be had, or every range is taken.
@@ -102,9 +103,7 @@ pub(crate) fn ids_like(last: Option<u32>) -> io::Result<(Ids, Option<IdRangeLock
     }
     let map = fs::read_to_string("/proc/self/uid_map")?;
     if !has_ids(&map, FIRST_ID + IDS_EACH * RANGES) {
-        return Err(io::Error::other(
-            "this root is root of a user namespace only, which has too few ids to give some away",
-        ));
+        return Ok((Ids::Single, None));
     }
     let folder = folder(Path::new(RUN))?;
     let (slot, lock) = take(&folder, last.and_then(slot))?;

@@ -13,6 +13,7 @@ mod cli_several;
 mod cli_show;
 mod corpus;
 mod docs;
+mod elsewhere;
 mod error_examples;
 mod every_key;
 mod examples;

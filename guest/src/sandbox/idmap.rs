@@ -4,19 +4,30 @@
 //!  host              outer (agent)     inner (programs)
 //!  BASE              0
 //!  BASE+1 ..         1 .. 65536        0 .. 65535           a range: the host is root
-//!  UID               0                 0                    a single id: the host is an ordinary user
+//!  UID               0                 0                    a single id: the host is an ordinary user, or the root
+//!                                                           of a user namespace (a rootless container)
 //! ```
-//! Never 0 to 0: the host's root may write /proc/sys whatever its capabilities.
+//! Never the host's root to 0: it may write /proc/sys whatever its capabilities.
 
 use super::report::{At as _, PATIENCE, readable};
 use super::sys::{self, Fork};
 use pyro_protocol::boot::{BootFailure, BootStep, Ids};
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 /// Ids that programs have.
 const COUNT: u32 = 65_536;
+
+/// Whether the caller is who the kernel takes for root, by whatever number: nobody else may set what is not of a namespace.
+pub(crate) fn is_the_hosts_root() -> bool {
+    match access("/proc/sys/kernel/panic", Access::WRITE_OK) {
+        Ok(()) | Err(Errno::ROFS) => true,
+        Err(_) => false,
+    }
+}
 
 /// Writes the outer maps of process `pid`, as its parent.
 pub(crate) fn write_outer(pid: i32, ids: Ids) -> Result<(), BootFailure> {

@@ -139,8 +139,7 @@ fn start(
             }
             Some(Sources::open(boot)?)
         }
-        Ids::Single if rustix::process::geteuid().is_root() => {
-            // Root by its number may write /proc/sys, whatever the namespace.
+        Ids::Single if idmap::is_the_hosts_root() => {
             return Err(refusal(
                 BootStep::IdMap,
                 "map the host's root: use a range of ids",

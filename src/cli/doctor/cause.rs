@@ -39,8 +39,8 @@ impl Cause {
             return Self::state();
         }
         Self::new(
-            "root here is root of a user namespace (a rootless container, `unshare -r`), or every range is in use",
-            &["run pyro as an ordinary user in there, or outside of the container"],
+            "the ranges of ids for sandboxes, which /run/pyro/ids has locks of, cannot be had",
+            &["look at what the line above names, or run pyro as an ordinary user"],
         )
     }
 
@@ -90,6 +90,11 @@ impl Cause {
                 &[
                     "run pyro outside of that confinement; `journalctl -k | grep -i denied` may name it",
                 ],
+            ),
+            // Our own refusal.
+            (BootStep::IdMap, 0) => Self::new(
+                "this is the host's root in a user namespace without ids to give away (`unshare` run by root)",
+                &["run pyro outside of that namespace, or as an ordinary user"],
             ),
             (BootStep::IdMap, _) => Self::new(
                 "the id map was refused",
