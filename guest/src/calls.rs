@@ -22,6 +22,7 @@ mod stat;
 pub(crate) mod store;
 mod tar_in;
 mod tar_out;
+pub(crate) mod terminal;
 pub(crate) mod walk;
 mod write;
 
@@ -340,6 +341,7 @@ pub(crate) fn has_stream(op: &Op, stream: u32) -> bool {
     match op {
         Op::ExecRun(run) => match stream {
             STREAM_INPUT => run.stdin,
+            STREAM_ERRORS if run.terminal.is_some() => false,
             _ => stream == STREAM_OUTPUT || stream == STREAM_ERRORS,
         },
         Op::SpoolRead(_)
@@ -355,7 +357,8 @@ pub(crate) fn has_stream(op: &Op, stream: u32) -> bool {
         | Op::TreeMark(_)
         | Op::TreeReset(_)
         | Op::MarkRemove(_)
-        | Op::PathMove(_) => false,
+        | Op::PathMove(_)
+        | Op::ExecResize(_) => false,
     }
 }
 
@@ -366,7 +369,7 @@ pub(crate) fn has_stream(op: &Op, stream: u32) -> bool {
 pub(crate) fn file_op(world: &World, port: &Port, op: Op) -> Result<Reply, Failure> {
     port.check()?;
     match op {
-        Op::ExecRun(_) => Err(refusal(
+        Op::ExecRun(_) | Op::ExecResize(_) => Err(refusal(
             FailureCode::BadRequest,
             "run a program as a file op",
         )),

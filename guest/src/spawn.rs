@@ -1,5 +1,6 @@
 //! What the serve loop needs from a sandbox in order to run programs.
 
+use pyro_protocol::message::TerminalSize;
 use std::ffi::CString;
 use std::fmt::{self, Debug};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -47,6 +48,15 @@ pub struct Child {
     pub pidfd: OwnedFd,
 }
 
+/// A program's terminal, as the agent holds it.
+#[derive(Debug)]
+pub struct Terminal {
+    /// What the program writes is read here, what is typed is written here. Closing it hangs up.
+    pub master: OwnedFd,
+    /// The other side: while it is open, the program may close its own and open it again.
+    pub slave: OwnedFd,
+}
+
 /// Why a program does not run.
 #[derive(Debug)]
 pub enum SpawnError {
@@ -92,6 +102,19 @@ pub trait Spawner: Debug {
     /// Where it does not run; then nothing of it is left.
     fn spawn(&mut self, program: &Program, stdio: [BorrowedFd<'_>; 3])
     -> Result<Child, SpawnError>;
+
+    /// Starts a program on a new terminal of that size, which controls its session.
+    ///
+    /// # Errors
+    /// Where it does not run; then nothing of it is left.
+    fn spawn_on_terminal(
+        &mut self,
+        _program: &Program,
+        _size: TerminalSize,
+    ) -> Result<(Child, Terminal), SpawnError> {
+        let kind = std::io::ErrorKind::Unsupported;
+        Err(SpawnError::Agent(kind.into()))
+    }
 
     /// Every process of the sandbox but its init, as of now.
     ///

@@ -36,6 +36,7 @@ impl Session<'_> {
             grace_ms: GRACE_MS,
             stdin: exec.stdin.is_some(),
             spool_limit: SPOOL_LIMIT,
+            terminal: None,
         });
         let call = self.link.call(op);
         if let Some(stdin) = &exec.stdin {
@@ -166,6 +167,7 @@ impl Session<'_> {
             grace_ms: 0,
             stdin: false,
             spool_limit: 0,
+            terminal: None,
         });
         match self.call(probe, None) {
             Err(StepError::Lost(error)) => Err(StepError::Lost(error)),

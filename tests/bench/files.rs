@@ -72,6 +72,7 @@ pub(crate) fn program(argv: &[&str]) -> ExecRun {
         grace_ms: 1000,
         stdin: false,
         spool_limit: 1 << 20,
+        terminal: None,
     }
 }
 

@@ -219,6 +219,7 @@ fn run(script: &str) -> Op {
         grace_ms: 100,
         stdin: false,
         spool_limit: 64 << 20,
+        terminal: None,
     })
 }
 

@@ -6,8 +6,8 @@
 //! - [`boot`]: how the host tells a zygote which sandbox to make;
 //! - [`bytes`]: text in JSON that may not be UTF-8.
 //!
-//! The prose is `specs/wire.md`; `specs/wire/gen-1.json` freezes generation 1, `gen-2.json` and
-//! `gen-3.json` have what later ones add.
+//! The prose is `specs/wire.md`; `specs/wire/gen-1.json` freezes generation 1, `gen-2.json`
+//! to `gen-4.json` have what later ones add.
 
 pub mod boot;
 pub mod bytes;
@@ -20,4 +20,4 @@ pub use frame::{Decoder, Frame, FrameError, Head};
 pub use message::{GuestMessage, HostMessage, Op, Reply};
 
 /// The newest generation of the vocabulary that this build speaks. Both sides settle on the lower one at `hello`.
-pub const GENERATION: u32 = 3;
+pub const GENERATION: u32 = 4;

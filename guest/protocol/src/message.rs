@@ -110,11 +110,14 @@ pub enum Op {
     /// Gives a path another name, never over anything: [`Reply::Stat`], of the new one. Generation 3.
     #[serde(rename = "path.move")]
     PathMove(PathMove),
+    /// Changes the size of the terminal that a program runs on: [`Reply::Records`]. Generation 4.
+    #[serde(rename = "exec.resize")]
+    ExecResize(ExecResize),
 }
 
 impl Op {
     /// Every op as the wire names it, of all generations.
-    pub const NAMES: [&str; 16] = [
+    pub const NAMES: [&str; 17] = [
         "exec.run",
         "spool.read",
         "file.read",
@@ -131,11 +134,14 @@ impl Op {
         "mark.read",
         "mark.remove",
         "path.move",
+        "exec.resize",
     ];
 
     /// The generation that an agent must know to understand it.
     pub fn generation(&self) -> u32 {
         match self {
+            // An agent that does not know terminals would run it without one.
+            Self::ExecRun(run) if run.terminal.is_some() => 4,
             Self::ExecRun(_)
             | Self::SpoolRead(_)
             | Self::FileRead(_)
@@ -148,6 +154,7 @@ impl Op {
             | Self::TarOut(_) => 1,
             Self::TreeMark(_) | Self::TreeCompare(_) | Self::TreeReset(_) | Self::MarkRead(_) => 2,
             Self::MarkRemove(_) | Self::PathMove(_) => 3,
+            Self::ExecResize(_) => 4,
         }
     }
 }
@@ -169,6 +176,27 @@ pub struct ExecRun {
     pub stdin: bool,
     /// Output beyond this many bytes (for each of both streams) is counted and dropped.
     pub spool_limit: u64,
+    /// A terminal of its own for the program, in the place of input and both outputs. Generation 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<TerminalSize>,
+}
+
+/// How large a terminal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminalSize {
+    /// Characters in a line; not 0.
+    pub cols: u16,
+    /// Lines; not 0.
+    pub rows: u16,
+}
+
+/// See [`Op::ExecResize`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecResize {
+    /// The `call` of the exec on this channel.
+    pub call: u32,
+    /// What the terminal is from now on; its programs are told.
+    pub size: TerminalSize,
 }
 
 /// See [`Op::SpoolRead`].

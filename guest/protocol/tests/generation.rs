@@ -1,14 +1,14 @@
-//! The generations: one example of everything that can be said. `specs/wire/gen-1.json` is frozen; `gen-2.json` and
-//! `gen-3.json` have what generations 2 and 3 add.
+//! The generations: one example of everything that can be said. `specs/wire/gen-1.json` is frozen; `gen-2.json` to
+//! `gen-4.json` have what generations 2 to 4 add.
 //!
 //! A difference means that peers of this generation no longer understand each other. New optional fields may be
 //! added; anything else is a new generation. `PYRO_BLESS=1 cargo test -p pyro-protocol` writes the file.
 
 use pyro_protocol::message::{
-    Change, DataReport, ExecEnd, ExecReport, ExecRun, Failure, FailureCode, FileDigest, FileRead,
-    FileStat, FilesWrite, Hello, Kind, MarkRead, MarkRemove, PathMove, Prior, Records, SpoolRead,
-    Stat, StreamMessage, StreamReport, TarIn, TarOut, TreeCompare, TreeList, TreeMark, TreeReset,
-    Version, WriteAction, WriteEntry, Written,
+    Change, DataReport, ExecEnd, ExecReport, ExecResize, ExecRun, Failure, FailureCode, FileDigest,
+    FileRead, FileStat, FilesWrite, Hello, Kind, MarkRead, MarkRemove, PathMove, Prior, Records,
+    SpoolRead, Stat, StreamMessage, StreamReport, TarIn, TarOut, TerminalSize, TreeCompare,
+    TreeList, TreeMark, TreeReset, Version, WriteAction, WriteEntry, Written,
 };
 use pyro_protocol::{Bytes, GuestMessage, HostMessage, Op, Reply};
 use serde::Serialize;
@@ -36,6 +36,7 @@ fn ops() -> Vec<Op> {
             grace_ms: 2_000,
             stdin: true,
             spool_limit: 268_435_456,
+            terminal: None,
         }),
         Op::SpoolRead(SpoolRead {
             call: 7,
@@ -107,6 +108,7 @@ fn about(op: &Op) -> (&'static str, &'static [u32], &'static str) {
         Op::MarkRead(_) => ("mark.read", &[2], "data"),
         Op::MarkRemove(_) => ("mark.remove", &[], "records"),
         Op::PathMove(_) => ("path.move", &[], "stat"),
+        Op::ExecResize(_) => ("exec.resize", &[], "records"),
     }
 }
 
@@ -304,6 +306,39 @@ fn generation_3() -> Value {
     json!({ "generation": 3, "ops": said(3, &ops_3()) })
 }
 
+/// On a terminal: an op of generation 1 with a field that older agents would pass over.
+fn exec_on_terminal() -> Op {
+    Op::ExecRun(ExecRun {
+        argv: vec![Bytes::from("bash")],
+        cwd: Bytes::from(""),
+        env: vec![(Bytes::from("TERM"), Bytes::from("xterm-256color"))],
+        timeout_ms: 315_360_000_000,
+        grace_ms: 5_000,
+        stdin: true,
+        spool_limit: 0,
+        terminal: Some(TerminalSize {
+            cols: 120,
+            rows: 30,
+        }),
+    })
+}
+
+fn ops_4() -> Vec<Op> {
+    vec![Op::ExecResize(ExecResize {
+        call: 1,
+        size: TerminalSize { cols: 80, rows: 24 },
+    })]
+}
+
+/// What generation 4 adds.
+fn generation_4() -> Value {
+    json!({
+        "generation": 4,
+        "ops": said(4, &ops_4()),
+        "ops_with_new_fields": said(4, &[exec_on_terminal()]),
+    })
+}
+
 fn generation() -> Value {
     let failure = || Failure {
         code: FailureCode::Conflict,
@@ -368,12 +403,19 @@ fn generation_3_adds_what_it_says() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../specs/wire/gen-3.json");
     let frozen = include_str!("../../../specs/wire/gen-3.json");
     assert_frozen(&generation_3(), path, frozen);
-    assert_eq!(pyro_protocol::GENERATION, 3, "the newest one has a file");
+}
+
+#[test]
+fn generation_4_adds_what_it_says() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../specs/wire/gen-4.json");
+    let frozen = include_str!("../../../specs/wire/gen-4.json");
+    assert_frozen(&generation_4(), path, frozen);
+    assert_eq!(pyro_protocol::GENERATION, 4, "the newest one has a file");
 }
 
 #[test]
 fn every_op_is_known_by_its_name() {
-    let all = [ops(), ops_2(), ops_3()].concat();
+    let all = [ops(), ops_2(), ops_3(), ops_4()].concat();
     let names: Vec<_> = all.iter().map(|op| about(op).0).collect();
     assert_eq!(names, Op::NAMES);
 }

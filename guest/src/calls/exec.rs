@@ -5,16 +5,20 @@
 //!     |                  ^
 //!     `--time over, cancelled--> Ending --grace over--> Killing --nobody left--> (Draining)
 //! ```
+//! On a terminal, `Ending` hangs up: what a cancel ends is the session of the program, not what has left it.
 
 use super::family::Family;
 use super::reap::{Ended, reap};
 use super::spool::Spool;
+use super::terminal::{self, Terminal};
 use super::{World, agent_failure, program};
 use crate::serve::port::Port;
 use crate::spawn::{Child, Process, SpawnError, Spawner};
 use crate::tree::refusal;
 use pyro_protocol::frame::{STREAM_ERRORS, STREAM_OUTPUT};
-use pyro_protocol::message::{ExecEnd, ExecReport, ExecRun, Failure, FailureCode};
+use pyro_protocol::message::{
+    ExecEnd, ExecReport, ExecRun, Failure, FailureCode, StreamReport, TerminalSize,
+};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Signal;
@@ -40,10 +44,7 @@ pub(crate) struct Exec {
     child: Child,
     family: Family,
     ended: Option<Ended>,
-    spools: [Spool; 2],
-    stdin: Option<OwnedFd>,
-    pending: Vec<u8>,
-    written: usize,
+    outlet: Outlet,
     started: Instant,
     ran: Duration,
     deadline: Option<Instant>,
@@ -54,6 +55,22 @@ pub(crate) struct Exec {
     /// See [`Spawner::memory_kills`], when it was started.
     kills_before: Option<u64>,
     over: bool,
+}
+
+/// Where input goes and output comes from.
+#[derive(Debug)]
+enum Outlet {
+    Pipes(Box<Pipes>),
+    Terminal(Box<Terminal>),
+}
+
+/// Standard input, and both outputs.
+#[derive(Debug)]
+struct Pipes {
+    spools: [Spool; 2],
+    stdin: Option<OwnedFd>,
+    pending: Vec<u8>,
+    written: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -89,34 +106,34 @@ impl Exec {
     ) -> Result<Start, Failure> {
         let program = program::from(op)?;
         let failed = |error: std::io::Error| agent_failure("run a program", &error);
-        let kernel = |errno: Errno| failed(errno.into());
-        let (out, theirs_out) =
-            Spool::open(world, port, STREAM_OUTPUT, op.spool_limit).map_err(failed)?;
-        let (err, theirs_err) =
-            Spool::open(world, port, STREAM_ERRORS, op.spool_limit).map_err(failed)?;
-        let (theirs_in, stdin) = if op.stdin {
-            let (theirs, ours) =
-                rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(kernel)?;
-            rustix::fs::fcntl_setfl(&ours, OFlags::NONBLOCK).map_err(kernel)?;
-            world.own(&theirs).map_err(kernel)?;
-            (theirs, Some(ours))
-        } else {
-            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-            (
-                rustix::fs::open("/dev/null", flags, Mode::empty()).map_err(kernel)?,
-                None,
-            )
-        };
         let kills_before = spawner.memory_kills();
-        let started = Instant::now();
-        let stdio = [theirs_in.as_fd(), theirs_out.as_fd(), theirs_err.as_fd()];
-        let child = match spawner.spawn(&program, stdio) {
-            Ok(child) => child,
-            Err(SpawnError::NotStarted {
-                code,
-                reason,
-                errno,
-            }) => {
+        let started;
+        let spawned = if let Some(size) = op.terminal {
+            terminal::check(size)?;
+            started = Instant::now();
+            let spawned = spawner.spawn_on_terminal(&program, size);
+            let outlet = |ends| Outlet::Terminal(Box::new(Terminal::new(ends)));
+            spawned
+                .map(|(child, ends)| (child, outlet(ends)))
+                .map_err(|error| (error, [Terminal::nothing(), Terminal::nothing()]))
+        } else {
+            let (pipes, theirs) = Pipes::open(world, port, op).map_err(failed)?;
+            started = Instant::now();
+            match spawner.spawn(&program, theirs.each_ref().map(AsFd::as_fd)) {
+                Ok(child) => Ok((child, Outlet::Pipes(Box::new(pipes)))),
+                Err(error) => Err((error, pipes.reports(world, port))),
+            }
+        };
+        let (child, outlet) = match spawned {
+            Ok(running) => running,
+            Err((
+                SpawnError::NotStarted {
+                    code,
+                    reason,
+                    errno,
+                },
+                [stdout, stderr],
+            )) => {
                 let end = ExecEnd::NotStarted {
                     code,
                     reason,
@@ -127,29 +144,26 @@ impl Exec {
                     duration_us: micros(started.elapsed()),
                     max_rss_kib: 0,
                     cpu_us: 0,
-                    stdout: out.report(world, port),
-                    stderr: err.report(world, port),
+                    stdout,
+                    stderr,
                     left_running: 0,
                     limit: None,
                 }));
             }
-            Err(SpawnError::SandboxEnded) => {
+            Err((SpawnError::SandboxEnded, _)) => {
                 return Err(refusal(
                     FailureCode::SandboxEnded,
                     "run a program: the sandbox has ended",
                 ));
             }
-            Err(SpawnError::Agent(error)) => return Err(failed(error)),
+            Err((SpawnError::Agent(error), _)) => return Err(failed(error)),
         };
         Ok(Start::Running(Box::new(Self {
             port: Arc::clone(port),
             family: Family::new(child.pid, before, alone),
             child,
             ended: None,
-            spools: [out, err],
-            stdin,
-            pending: Vec::new(),
-            written: 0,
+            outlet,
             started,
             ran: Duration::ZERO,
             deadline: started.checked_add(Duration::from_millis(op.timeout_ms)),
@@ -182,15 +196,29 @@ impl Exec {
         self.ended.is_none().then(|| self.child.pidfd.as_fd())
     }
 
-    /// The output pipes, standard output first.
+    /// The output pipes, standard output first; or the terminal, while the host takes what it shows.
     pub(crate) fn pipe(&self, which: usize) -> Option<BorrowedFd<'_>> {
-        self.spools.get(which).and_then(Spool::pipe)
+        match &self.outlet {
+            Outlet::Pipes(pipes) => pipes.spools.get(which).and_then(Spool::pipe),
+            Outlet::Terminal(terminal) if which == 0 => terminal.readable(&self.port),
+            Outlet::Terminal(_) => None,
+        }
     }
 
-    /// The input pipe, while there is something for it.
+    /// The input pipe, or the terminal, while there is something for it.
     pub(crate) fn hungry(&self) -> Option<BorrowedFd<'_>> {
-        let waiting = self.written < self.pending.len() || self.port.has_input();
-        self.stdin.as_ref().filter(|_| waiting).map(AsFd::as_fd)
+        match &self.outlet {
+            Outlet::Pipes(pipes) => pipes.hungry(&self.port),
+            Outlet::Terminal(terminal) => terminal.hungry(&self.port),
+        }
+    }
+
+    /// Gives its terminal another size; whether it has one.
+    pub(crate) fn resize(&self, size: TerminalSize) -> bool {
+        match &self.outlet {
+            Outlet::Pipes(_) => false,
+            Outlet::Terminal(terminal) => terminal.resize(size),
+        }
     }
 
     /// The program has ended.
@@ -222,10 +250,13 @@ impl Exec {
 
     /// Takes output from a pipe.
     pub(crate) fn drain(&mut self, world: &World, which: usize, buffer: &mut [u8], now: Instant) {
-        let any = self
-            .spools
-            .get_mut(which)
-            .is_some_and(|spool| spool.drain(world, buffer));
+        let any = match &mut self.outlet {
+            Outlet::Pipes(pipes) => {
+                let spool = pipes.spools.get_mut(which);
+                spool.is_some_and(|spool| spool.drain(world, buffer))
+            }
+            Outlet::Terminal(terminal) => terminal.drain(&self.port, buffer),
+        };
         if let (true, Phase::Draining { quiet_at, .. }) = (any, &mut self.phase) {
             *quiet_at = now + DRAIN_QUIET;
         }
@@ -233,32 +264,9 @@ impl Exec {
 
     /// Moves input from the link to the program, without waiting.
     pub(crate) fn feed(&mut self) {
-        loop {
-            if self.written == self.pending.len() {
-                match self.port.next_input() {
-                    Some(chunk) => (self.pending, self.written) = (chunk, 0),
-                    None => break,
-                }
-            }
-            let rest = &self.pending[self.written..];
-            let count = match &self.stdin {
-                // Nobody reads it: it is as good as read.
-                None => rest.len(),
-                Some(pipe) => match rustix::io::write(pipe, rest) {
-                    Ok(count) => count,
-                    Err(Errno::AGAIN) => return,
-                    Err(Errno::INTR) => 0,
-                    Err(_) => {
-                        self.stdin = None;
-                        0
-                    }
-                },
-            };
-            self.written += count;
-            self.port.consumed(count);
-        }
-        if self.port.input_over() {
-            self.stdin = None;
+        match &mut self.outlet {
+            Outlet::Pipes(pipes) => pipes.feed(&self.port),
+            Outlet::Terminal(terminal) => terminal.feed(&self.port),
         }
     }
 
@@ -302,9 +310,9 @@ impl Exec {
             if self.ended.is_some() {
                 self.begin_draining(now);
             } else if self.port.check().is_err() {
-                self.begin_ending(ExecEnd::Cancelled, CANCEL_GRACE, spawner, now);
+                self.begin_ending(ExecEnd::Cancelled, spawner, now);
             } else if late {
-                self.begin_ending(ExecEnd::TimedOut, self.grace, spawner, now);
+                self.begin_ending(ExecEnd::TimedOut, spawner, now);
             }
         }
         if let Phase::Ending { kill_at, look_at } = self.phase {
@@ -345,21 +353,42 @@ impl Exec {
             }
         }
         if let Phase::Draining { quiet_at, limit } = self.phase {
-            let closed = self.spools.iter().all(|spool| spool.pipe().is_none());
+            let closed = match &self.outlet {
+                Outlet::Pipes(pipes) => pipes.spools.iter().all(|spool| spool.pipe().is_none()),
+                Outlet::Terminal(terminal) => terminal.is_closed(),
+            };
             if closed || quiet_at <= now || limit <= now || self.port.check().is_err() {
                 self.phase = Phase::Sending;
             }
         }
         self.pump(buffer);
         if let Phase::Sending = self.phase {
-            self.over = self.spools.iter().all(Spool::is_sent) || self.port.check().is_err();
+            let sent = match &self.outlet {
+                Outlet::Pipes(pipes) => pipes.spools.iter().all(Spool::is_sent),
+                Outlet::Terminal(terminal) => terminal.is_sent(),
+            };
+            self.over = sent || self.port.check().is_err();
         }
         self.over
     }
 
-    fn begin_ending(&mut self, end: ExecEnd, grace: Duration, spawner: &dyn Spawner, now: Instant) {
+    fn begin_ending(&mut self, end: ExecEnd, spawner: &dyn Spawner, now: Instant) {
+        let cancelled = end == ExecEnd::Cancelled;
         self.end = Some(end);
-        self.family.signal(spawner, Signal::TERM);
+        let grace = match &mut self.outlet {
+            Outlet::Pipes(_) => {
+                self.family.signal(spawner, Signal::TERM);
+                if cancelled { CANCEL_GRACE } else { self.grace }
+            }
+            Outlet::Terminal(terminal) => {
+                self.family.only_session(cancelled);
+                terminal.hang_up();
+                // Whom the kernel does not tell; and who is stopped would not hear it.
+                self.family.signal(spawner, Signal::HUP);
+                self.family.signal(spawner, Signal::CONT);
+                self.grace
+            }
+        };
         let kill_at = now.checked_add(grace).unwrap_or(now);
         self.phase = Phase::Ending {
             kill_at,
@@ -368,6 +397,9 @@ impl Exec {
     }
 
     fn begin_draining(&mut self, now: Instant) {
+        if let Outlet::Terminal(terminal) = &mut self.outlet {
+            terminal.end();
+        }
         self.phase = Phase::Draining {
             quiet_at: now + DRAIN_QUIET,
             limit: now + DRAIN_LIMIT,
@@ -376,22 +408,33 @@ impl Exec {
 
     /// Sends output as far as the host and the link take it.
     pub(crate) fn pump(&mut self, buffer: &mut [u8]) {
-        for spool in &mut self.spools {
-            while self.port.has_room() && spool.pump(&self.port, buffer) {}
+        match &mut self.outlet {
+            Outlet::Pipes(pipes) => {
+                for spool in &mut pipes.spools {
+                    while self.port.has_room() && spool.pump(&self.port, buffer) {}
+                }
+            }
+            Outlet::Terminal(terminal) => terminal.pump(&self.port),
         }
     }
 
-    /// Pipes that processes left behind may write to. Closing them would end those processes.
+    /// Pipes, or the terminal, that processes left behind may write to. Closing them would end those processes.
     pub(crate) fn take_pipes(&mut self) -> impl Iterator<Item = OwnedFd> {
-        let [out, err] = &mut self.spools;
-        [out.take_pipe(), err.take_pipe()].into_iter().flatten()
+        let taken = match &mut self.outlet {
+            Outlet::Pipes(pipes) => pipes.spools.each_mut().map(Spool::take_pipe),
+            Outlet::Terminal(terminal) => [terminal.take(), None],
+        };
+        taken.into_iter().flatten()
     }
 
     /// What there is to say about it, given all processes of the sandbox.
     pub(crate) fn report(&mut self, world: &World, all: &[Process]) -> ExecReport {
+        self.family.only_session(false);
         let left = self.family.members(all).len();
-        let [stdout, stderr] =
-            [0, 1].map(|which: usize| self.spools[which].report(world, &self.port));
+        let [stdout, stderr] = match &self.outlet {
+            Outlet::Pipes(pipes) => pipes.reports(world, &self.port),
+            Outlet::Terminal(terminal) => [terminal.report(), Terminal::nothing()],
+        };
         let ended = self.ended;
         let end = self
             .end
@@ -413,6 +456,75 @@ impl Exec {
             left_running: u32::try_from(left).unwrap_or(u32::MAX),
             limit: self.reason.map(str::to_owned),
         }
+    }
+}
+
+impl Pipes {
+    /// The pipes, and the ends of them for the program.
+    fn open(
+        world: &World,
+        port: &Arc<Port>,
+        op: &ExecRun,
+    ) -> std::io::Result<(Self, [OwnedFd; 3])> {
+        let (out, theirs_out) = Spool::open(world, port, STREAM_OUTPUT, op.spool_limit)?;
+        let (err, theirs_err) = Spool::open(world, port, STREAM_ERRORS, op.spool_limit)?;
+        let (theirs_in, stdin) = if op.stdin {
+            let (theirs, ours) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+            rustix::fs::fcntl_setfl(&ours, OFlags::NONBLOCK)?;
+            world.own(&theirs)?;
+            (theirs, Some(ours))
+        } else {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            let null = rustix::fs::open("/dev/null", flags, Mode::empty())?;
+            (null, None)
+        };
+        let pipes = Self {
+            spools: [out, err],
+            stdin,
+            pending: Vec::new(),
+            written: 0,
+        };
+        Ok((pipes, [theirs_in, theirs_out, theirs_err]))
+    }
+
+    fn hungry(&self, port: &Port) -> Option<BorrowedFd<'_>> {
+        let waiting = self.written < self.pending.len() || port.has_input();
+        self.stdin.as_ref().filter(|_| waiting).map(AsFd::as_fd)
+    }
+
+    fn feed(&mut self, port: &Port) {
+        loop {
+            if self.written == self.pending.len() {
+                match port.next_input() {
+                    Some(chunk) => (self.pending, self.written) = (chunk, 0),
+                    None => break,
+                }
+            }
+            let rest = &self.pending[self.written..];
+            let count = match &self.stdin {
+                // Nobody reads it: it is as good as read.
+                None => rest.len(),
+                Some(pipe) => match rustix::io::write(pipe, rest) {
+                    Ok(count) => count,
+                    Err(Errno::AGAIN) => return,
+                    Err(Errno::INTR) => 0,
+                    Err(_) => {
+                        self.stdin = None;
+                        0
+                    }
+                },
+            };
+            self.written += count;
+            port.consumed(count);
+        }
+        if port.input_over() {
+            self.stdin = None;
+        }
+    }
+
+    fn reports(&self, world: &World, port: &Port) -> [StreamReport; 2] {
+        let [out, err] = &self.spools;
+        [out.report(world, port), err.report(world, port)]
     }
 }
 

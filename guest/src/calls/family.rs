@@ -20,6 +20,8 @@ pub(crate) struct Family {
     ours: HashSet<Name>,
     /// Whether no other program ran at any time since the start: then all that is new is ours.
     alone: bool,
+    /// Whether those that made a session of their own are left alone for now.
+    only_session: bool,
 }
 
 impl Family {
@@ -32,14 +34,20 @@ impl Family {
                 .collect(),
             ours: HashSet::new(),
             alone,
+            only_session: false,
         }
+    }
+
+    /// From now on only the session of the program counts, or again everybody.
+    pub(crate) fn only_session(&mut self, only: bool) {
+        self.only_session = only;
     }
 
     /// Another program is about to run beside this one; all there is now is still ours.
     pub(crate) fn has_company(&mut self, all: &[Process]) {
         if self.alone {
             self.ours = self
-                .members(all)
+                .everybody(all)
                 .iter()
                 .map(|process| (process.pid, process.started))
                 .collect();
@@ -49,6 +57,14 @@ impl Family {
 
     /// Picks ours out of all.
     pub(crate) fn members(&mut self, all: &[Process]) -> Vec<Process> {
+        let mut members = self.everybody(all);
+        if self.only_session {
+            members.retain(|process| process.session == self.leader);
+        }
+        members
+    }
+
+    fn everybody(&mut self, all: &[Process]) -> Vec<Process> {
         let new = all
             .iter()
             .filter(|process| !self.before.contains(&(process.pid, process.started)));

@@ -6,7 +6,7 @@ use crate::spawn::{Lookout, Process};
 use crate::tree::refusal;
 use pyro_protocol::message::{Failure, FailureCode};
 use rustix::process::Signal;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 const END_LIMIT: Duration = Duration::from_secs(10);
 /// Programs that do not stop for so long wait for somebody who was stopped.
 const STUCK: Duration = Duration::from_millis(20);
+/// So many looks at first, nobody is stopped before its parent is.
+const ORDERLY: u32 = 50;
 /// Between two looks.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -82,21 +84,27 @@ impl Quiet {
 impl Hush<'_> {
     /// Pauses every program; how many there are. Those that were paused already stay so afterwards.
     ///
+    /// Parents first: a shell that sees its child stop takes it for a job that somebody put into the background.
+    ///
     /// # Errors
     /// Where one of them does not stop.
     pub(crate) fn pause(&mut self, port: &Port) -> Result<u32, Failure> {
         let deadline = Instant::now() + STOP_LIMIT;
         let mut moved = Instant::now();
         let mut least = usize::MAX;
-        loop {
+        for look in 0.. {
             port.check()?;
             let all = self.quiet.all()?;
-            let mut running = 0;
-            for process in &all {
-                if process.stopped {
+            let runs: HashSet<i32> = (all.iter())
+                .filter(|process| !process.stopped)
+                .map(|process| process.pid)
+                .collect();
+            let running = runs.len();
+            for process in all.iter().filter(|process| !process.stopped) {
+                // Not for ever: there may always be another generation.
+                if look < ORDERLY && runs.contains(&process.parent) {
                     continue;
                 }
-                running += 1;
                 // Once is enough, unless somebody lets it go on.
                 self.stopped.insert((process.pid, process.started));
                 send(process.pid, Signal::STOP);
@@ -118,10 +126,27 @@ impl Hush<'_> {
             }
             std::thread::sleep(TICK);
         }
+        unreachable!("there are more looks than time")
     }
 
-    /// Lets those go on that were stopped here. A process id may have a new owner by now: only who is still the same.
+    /// Lets those go on that were stopped here, children first. A process id may have a new owner by now: only who is
+    /// still the same.
     fn go_on(&self, all: &[Process]) {
+        let parents: HashMap<i32, i32> = (all.iter())
+            .map(|process| (process.pid, process.parent))
+            .collect();
+        let depth = |process: &Process| {
+            let mut above = process.parent;
+            let mut depth = 0;
+            while let Some(parent) = parents.get(&above)
+                && depth < all.len()
+            {
+                (above, depth) = (*parent, depth + 1);
+            }
+            depth
+        };
+        let mut all: Vec<&Process> = all.iter().collect();
+        all.sort_by_cached_key(|process| std::cmp::Reverse(depth(process)));
         for process in all {
             if self.stopped.contains(&(process.pid, process.started)) {
                 send(process.pid, Signal::CONT);

@@ -250,7 +250,7 @@ pub(crate) fn read(world: &World, port: &Port, op: &SpoolRead) -> Result<Reply, 
         }
         Err(Errno::NOENT) => {
             let message = format!(
-                "read output: call {} of this channel ran no program",
+                "read output: call {} of this channel ran no program, or one on a terminal",
                 op.call
             );
             return Err(refusal(FailureCode::NotFound, message));

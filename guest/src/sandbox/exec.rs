@@ -7,9 +7,10 @@ use super::groups::Groups;
 use super::outer::{Limits, take_root_ids};
 use super::report::readable;
 use super::sys::{self, Fork, Strings};
-use super::{caps, processes};
-use crate::spawn::{Child, Lookout, Process, Program, SpawnError, Spawner};
+use super::{caps, processes, terminal};
+use crate::spawn::{Child, Lookout, Process, Program, SpawnError, Spawner, Terminal};
 use pyro_protocol::boot::Ids;
+use pyro_protocol::message::TerminalSize;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use rustix::thread::LinkNameSpaceType as Kind;
@@ -168,7 +169,15 @@ struct Prepared<'a> {
     argv: Strings<'a>,
     env: Strings<'a>,
     cwd: &'a CStr,
-    stdio: [BorrowedFd<'a>; 3],
+    streams: Streams<'a>,
+}
+
+/// What the child has as its standard streams.
+enum Streams<'a> {
+    /// These, all above 2.
+    Given([BorrowedFd<'a>; 3]),
+    /// A terminal that it makes itself, of this size; the agent's ends go over the socket.
+    Terminal(TerminalSize, BorrowedFd<'a>),
 }
 
 impl Sandbox {
@@ -243,9 +252,13 @@ impl Sandbox {
         take_root_ids(self.ids).map_err(raw(Step::Ids))?;
         rustix::process::setsid().map_err(raw(Step::Ids))?;
         self.limits.apply().map_err(raw(Step::Limits))?;
-        for (fd, number) in prepared.stdio.into_iter().zip(0..) {
-            sys::dup_onto(fd, number).map_err(io(Step::Streams))?;
-        }
+        let set = match prepared.streams {
+            Streams::Given(stdio) => set_streams(stdio),
+            Streams::Terminal(size, to) => terminal::make(size, to)
+                .map_err(io::Error::from)
+                .and_then(|slave| set_streams([slave.as_fd(); 3])),
+        };
+        set.map_err(io(Step::Streams))?;
         sys::close_from(3, sys::CloseRange::OnExec).map_err(io(Step::Streams))?;
         rustix::process::chdir(prepared.cwd).map_err(raw(Step::Directory))?;
         caps::reduce(caps::KEEP).map_err(raw(Step::Privileges))?;
@@ -268,6 +281,13 @@ impl Sandbox {
             self.abandoned.push(pidfd);
         }
     }
+}
+
+fn set_streams(stdio: [BorrowedFd<'_>; 3]) -> io::Result<()> {
+    for (fd, number) in stdio.into_iter().zip(0..) {
+        sys::dup_onto(fd, number)?;
+    }
+    Ok(())
 }
 
 fn reaped(pidfd: BorrowedFd<'_>, patience: Duration) -> bool {
@@ -404,28 +424,36 @@ impl Spawner for Sandbox {
             output.map_err(agent)?,
             errors.map_err(agent)?,
         );
-        let prepared = Prepared {
-            candidates: candidates(program),
-            argv: Strings::new(&program.argv),
-            env: Strings::new(&program.env),
-            cwd: &program.cwd,
-            stdio: [input.as_fd(), output.as_fd(), errors.as_fd()],
-        };
+        let stdio = [input.as_fd(), output.as_fd(), errors.as_fd()];
         let (heard, told) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(agent)?;
-        match self.fork_inside() {
-            Ok(Fork::Child) => {
-                let (step, errno) = self.execute(&prepared);
-                let [low, high] = u16::try_from(errno.raw_os_error())
-                    .unwrap_or(0)
-                    .to_le_bytes();
-                let _ = rustix::io::write(&told, &[step as u8, low, high]);
-                sys::exit(127)
-            }
-            Err(error) => Err(self.check_init(error)),
-            Ok(Fork::Parent { pid, pidfd }) => {
-                drop(told);
-                self.follow(program, &heard, pid, pidfd)
+        let (pid, pidfd) = self.launch(program, Streams::Given(stdio), told)?;
+        self.follow(program, &heard, pid, pidfd)
+    }
+
+    fn spawn_on_terminal(
+        &mut self,
+        program: &Program,
+        size: TerminalSize,
+    ) -> Result<(Child, Terminal), SpawnError> {
+        if self.ended() {
+            return Err(SpawnError::SandboxEnded);
+        }
+        let (heard, told) = terminal::socket().map_err(SpawnError::Agent)?;
+        let to = told.try_clone().map_err(SpawnError::Agent)?;
+        let streams = Streams::Terminal(size, to.as_fd());
+        let (pid, pidfd) = self.launch(program, streams, told)?;
+        drop(to);
+        let ready = readable(heard.as_fd(), START);
+        let terminal = ready.and_then(|_| terminal::receive(&heard));
+        // Says what went wrong where something did.
+        let child = self.follow(program, &heard, pid, pidfd)?;
+        match terminal {
+            Ok(Some(terminal)) => Ok((child, terminal)),
+            sent => {
+                self.abandon(child.pidfd);
+                let gone = io::ErrorKind::UnexpectedEof.into();
+                Err(SpawnError::Agent(sent.err().unwrap_or(gone)))
             }
         }
     }
@@ -467,6 +495,34 @@ impl Spawner for Sandbox {
 }
 
 impl Sandbox {
+    /// Forks a child that executes the program, or says on `told` why it does not.
+    fn launch(
+        &mut self,
+        program: &Program,
+        streams: Streams<'_>,
+        told: OwnedFd,
+    ) -> Result<(i32, OwnedFd), SpawnError> {
+        let prepared = Prepared {
+            candidates: candidates(program),
+            argv: Strings::new(&program.argv),
+            env: Strings::new(&program.env),
+            cwd: &program.cwd,
+            streams,
+        };
+        match self.fork_inside() {
+            Ok(Fork::Child) => {
+                let (step, errno) = self.execute(&prepared);
+                let [low, high] = u16::try_from(errno.raw_os_error())
+                    .unwrap_or(0)
+                    .to_le_bytes();
+                let _ = rustix::io::write(&told, &[step as u8, low, high]);
+                sys::exit(127)
+            }
+            Err(error) => Err(self.check_init(error)),
+            Ok(Fork::Parent { pid, pidfd }) => Ok((pid, pidfd)),
+        }
+    }
+
     /// Waits until the child has executed, or says why not.
     fn follow(
         &mut self,

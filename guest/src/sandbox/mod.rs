@@ -21,6 +21,7 @@ mod sources;
 mod sys;
 mod syscalls;
 mod system;
+mod terminal;
 pub mod zygote;
 
 pub use exec::Sandbox;

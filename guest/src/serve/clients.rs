@@ -10,7 +10,8 @@ use crate::calls::{self, spool};
 use crate::tree::refusal;
 use pyro_protocol::frame::{STREAM_CALL, STREAM_ERRORS, STREAM_INPUT, STREAM_OUTPUT};
 use pyro_protocol::message::{
-    Failure, FailureCode, GuestMessage, Hello, HostMessage, Op, Reply, StreamMessage,
+    ExecResize, Failure, FailureCode, GuestMessage, Hello, HostMessage, Op, Records, Reply,
+    StreamMessage,
 };
 use pyro_protocol::{Frame, GENERATION};
 use std::sync::Arc;
@@ -236,6 +237,10 @@ impl Service {
             }
             return;
         }
+        if let Op::ExecResize(resize) = op {
+            let result = self.resize(number, &resize);
+            return self.over(serial, result);
+        }
         let (world, events, outbox) = (
             Arc::clone(&self.world),
             self.events.clone(),
@@ -252,11 +257,31 @@ impl Service {
         );
     }
 
+    /// Gives the terminal of a program another size.
+    fn resize(&self, number: u32, resize: &ExecResize) -> Result<Reply, Failure> {
+        calls::terminal::check(resize.size)?;
+        let program = self.channels.get(&number);
+        let program = program.and_then(|channel| channel.calls.get(&resize.call));
+        if program.is_some_and(|&program| self.programs.resize(program, resize.size)) {
+            return Ok(Reply::Records(Records::default()));
+        }
+        let call = resize.call;
+        Err(refusal(
+            FailureCode::NotFound,
+            format!("resize a terminal: call {call} of this channel runs no program on one"),
+        ))
+    }
+
     /// Answers a call and forgets it.
     pub(super) fn over(&mut self, serial: u64, result: Result<Reply, Failure>) {
-        let Some(Call { port, header, .. }) = self.calls.remove(&serial) else {
+        let Some(call) = self.calls.remove(&serial) else {
             return;
         };
+        let Call {
+            port,
+            streams,
+            header,
+        } = call;
         self.headers -= header;
         let (number, call) = (port.channel(), port.call());
         if port.is_muted() {
@@ -271,7 +296,9 @@ impl Service {
         }
         if let Ok(Reply::Exec(_)) = &result {
             port.end(STREAM_OUTPUT);
-            port.end(STREAM_ERRORS);
+            if streams[STREAM_ERRORS as usize - 1] {
+                port.end(STREAM_ERRORS);
+            }
         }
         let message = match result {
             Ok(reply) => GuestMessage::Done(reply),

@@ -7,7 +7,7 @@ use crate::serve::port::Port;
 use crate::spawn::{Process, Spawner};
 use crate::tree::refusal;
 use crate::watch::{DISK, Disk, MEMORY, Watch};
-use pyro_protocol::message::{ExecReport, ExecRun, Failure, FailureCode};
+use pyro_protocol::message::{ExecReport, ExecRun, Failure, FailureCode, TerminalSize};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
@@ -87,6 +87,12 @@ impl Programs {
                 Ok(None)
             }
         }
+    }
+
+    /// Changes the size of a program's terminal; whether it has one.
+    pub(super) fn resize(&self, serial: u64, size: TerminalSize) -> bool {
+        let exec = self.running.get(&serial);
+        exec.is_some_and(|exec| exec.resize(size))
     }
 
     /// What to poll for.

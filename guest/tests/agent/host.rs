@@ -229,6 +229,7 @@ impl Host {
             | Op::MarkRead(_)
             | Op::MarkRemove(_)
             | Op::PathMove(_)
+            | Op::ExecResize(_)
             | Op::TarOut(_) => false,
         };
         let call = self.open(op);
@@ -372,6 +373,7 @@ pub(crate) fn exec(argv: &[&str]) -> ExecRun {
         grace_ms: 2_000,
         stdin: false,
         spool_limit: 256 << 20,
+        terminal: None,
     }
 }
 

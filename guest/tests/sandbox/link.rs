@@ -4,7 +4,7 @@ use super::client::{ends, reply, start_as};
 use pyro_protocol::boot::{Boot, BootReply, Ready};
 use pyro_protocol::frame::{self, Head};
 use pyro_protocol::message::{ExecEnd, ExecRun, Failure, TreeMark, TreeReset};
-use pyro_protocol::{Bytes, Decoder, GuestMessage, HostMessage, Op, Reply};
+use pyro_protocol::{Bytes, Decoder, Frame, GuestMessage, HostMessage, Op, Reply};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::process::Child;
@@ -54,9 +54,26 @@ impl Server {
     }
 
     fn send(&mut self, head: Head, header: &[u8]) {
+        self.send_body(head, header, &[]);
+    }
+
+    pub(crate) fn send_body(&mut self, head: Head, header: &[u8], body: &[u8]) {
         let mut bytes = Vec::new();
-        frame::encode(head, header, &[], &mut bytes);
+        frame::encode(head, header, body, &mut bytes);
         self.link.write_all(&bytes).expect("the agent listens");
+    }
+
+    /// The next frame, whatever it is about; nothing where none comes in time.
+    pub(crate) fn next_frame(&mut self) -> Option<Frame> {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            if let Some(frame) = self.decoder.next_frame().expect("frames") {
+                return Some(frame);
+            }
+            let count = self.link.read(&mut buffer).ok()?;
+            assert!(count > 0, "the agent lives");
+            self.decoder.push(&buffer[..count]);
+        }
     }
 
     /// Waits for the answer, with all that came on stream 2; nothing where the agent is gone.
@@ -115,6 +132,7 @@ impl Server {
             grace_ms: 100,
             stdin: false,
             spool_limit: 64 << 20,
+            terminal: None,
         }));
         let output = String::from_utf8_lossy(&output).into_owned();
         match reply {

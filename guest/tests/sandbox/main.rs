@@ -12,6 +12,7 @@ mod probe;
 mod programs;
 mod resets;
 mod sets;
+mod terminals;
 mod walls;
 
 use std::process::ExitCode;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         sets::TESTS,
         layers::TESTS,
         resets::TESTS,
+        terminals::TESTS,
     ]
     .concat();
     let mut failed = Vec::new();

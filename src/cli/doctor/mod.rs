@@ -237,6 +237,7 @@ fn run_true(stream: std::os::unix::net::UnixStream) -> Result<Duration, String> 
         grace_ms: 100,
         stdin: false,
         spool_limit: 4096,
+        terminal: None,
     }));
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
