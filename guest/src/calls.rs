@@ -71,6 +71,8 @@ pub(crate) struct World {
     /// The mark that knows most about the trees as they are.
     latest: Mutex<Option<String>>,
     serial: AtomicU64,
+    /// Names on the stage that nobody needs any more.
+    rubbish: Mutex<Vec<Vec<u8>>>,
     /// Held by whoever changes the tree, or the marks.
     turn: Mutex<()>,
     /// Held by those who read what marks keep; alone, by who gives room back.
@@ -108,6 +110,7 @@ impl World {
             disk: u64::MAX,
             latest: Mutex::default(),
             serial: AtomicU64::new(0),
+            rubbish: Mutex::default(),
             turn: Mutex::new(()),
             reading: RwLock::new(()),
             run_dir,
@@ -165,6 +168,7 @@ impl World {
         self.quiet = Quiet::new(lookout);
         self.disk = disk;
         reset::finish(&self).map_err(|failure| std::io::Error::other(failure.message))?;
+        self.clear();
         Ok(self)
     }
 
@@ -296,6 +300,31 @@ impl World {
         format!("w{}", self.serial.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Something on the stage is not needed any more: [`World::clear`] removes it, else the agent that comes next.
+    ///
+    /// Names of files that have others in the tree go at once, so that nobody counts a link too many.
+    pub(crate) fn throw_away(&self, name: Vec<u8>) {
+        if let Ok(stage) = self.stage() {
+            journal::unlink_shared(stage, &name);
+        }
+        let mut rubbish = self.rubbish.lock().unwrap_or_else(PoisonError::into_inner);
+        rubbish.push(name);
+    }
+
+    /// Removes what was thrown away. Whoever waits for an answer need not wait for this: where a file system tells its
+    /// disk at once that blocks are free (`discard` without a journal), each file takes as long as the disk does.
+    pub(crate) fn clear(&self) {
+        let names = {
+            let mut rubbish = self.rubbish.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *rubbish)
+        };
+        if let (false, Ok(stage)) = (names.is_empty(), self.stage()) {
+            for name in names {
+                journal::remove_all(stage, &name);
+            }
+        }
+    }
+
     /// Gives a new file or directory to the root user of the sandbox.
     ///
     /// # Errors
@@ -332,6 +361,7 @@ pub fn recover(run_dir: BorrowedFd<'_>) -> std::io::Result<Recovered> {
     if store::is_resetting(run_dir)? {
         let world = World::outside(run_dir.try_clone_to_owned()?)?;
         reset::finish(&world).map_err(|failure| std::io::Error::other(failure.message))?;
+        world.clear();
     }
     Ok(recovered)
 }

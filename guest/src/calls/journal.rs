@@ -29,7 +29,7 @@ use crate::tree::{self, Links};
 use pyro_protocol::Bytes;
 use pyro_protocol::message::{Failure, Kind};
 use record::{Log, Record};
-pub(crate) use rubbish::remove_all;
+pub(crate) use rubbish::{remove_all, unlink_shared};
 use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::collections::HashSet;
@@ -54,6 +54,8 @@ pub(super) struct Journal<'a> {
     next: u64,
     /// Kept, or taken back: what is in the corner is not needed any more.
     over: bool,
+    /// Nothing is wrong: what is in the corner can wait for its removal.
+    kept: bool,
 }
 
 /// Which of both paths of a move the kernel refused.
@@ -84,6 +86,7 @@ impl<'a> Journal<'a> {
             seen: HashSet::new(),
             next: 0,
             over: false,
+            kept: false,
         })
     }
 
@@ -265,7 +268,7 @@ impl<'a> Journal<'a> {
     pub(super) fn keep(mut self) -> Result<(), (Self, Errno)> {
         match self.forget() {
             Ok(()) => {
-                self.over = true;
+                (self.over, self.kept) = (true, true);
                 Ok(())
             }
             Err(errno) => Err((self, errno)),
@@ -349,7 +352,10 @@ impl Drop for Journal<'_> {
             && point().is_ok()
             && let Ok(stage) = self.world.stage()
         {
-            remove_all(stage, self.name.as_bytes());
+            match self.kept {
+                true => self.world.throw_away(self.name.as_bytes().to_vec()),
+                false => remove_all(stage, self.name.as_bytes()),
+            }
         }
     }
 }

@@ -143,15 +143,16 @@ fn renew(world: &World) -> Result<(), Failure> {
 }
 
 /// A tree, and a corner beside it on the same mount.
-struct Place {
+struct Place<'a> {
+    world: &'a World,
     which: Which,
     root: OwnedFd,
     above: OwnedFd,
     corner: OwnedFd,
 }
 
-impl Place {
-    fn new(world: &World, which: Which, root: OwnedFd) -> Result<Self, Failure> {
+impl<'a> Place<'a> {
+    fn new(world: &'a World, which: Which, root: OwnedFd) -> Result<Self, Failure> {
         let made = || {
             let above = match which {
                 Which::Work => world
@@ -173,6 +174,7 @@ impl Place {
         };
         let (above, corner) = made().map_err(|errno| kernel(errno, "stage", b""))?;
         Ok(Self {
+            world,
             which,
             root,
             above,
@@ -181,9 +183,15 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        journal::remove_all(self.above.as_fd(), CORNER.as_bytes());
+        let away = self.world.fresh_name();
+        let rename = |stage| fs::renameat(&self.above, CORNER, stage, away.as_str());
+        match self.world.stage().and_then(rename) {
+            Ok(()) => self.world.throw_away(away.into_bytes()),
+            // Not on the mount of the stage.
+            Err(_) => journal::remove_all(self.above.as_fd(), CORNER.as_bytes()),
+        }
     }
 }
 
@@ -195,6 +203,27 @@ fn passes(path: &[u8]) -> Result<(), Failure> {
 fn parent(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
     let above = tree::split(path).map_or(&b""[..], |(above, _)| above);
     tree::open_parent(root, above, Links::Refuse)
+}
+
+/// The directory of the latest path, open: paths come in order, and nobody else is in the tree.
+struct Parent<'a> {
+    root: &'a OwnedFd,
+    open: Option<(Vec<u8>, OwnedFd)>,
+}
+
+impl<'a> Parent<'a> {
+    fn new(root: &'a OwnedFd) -> Self {
+        Self { root, open: None }
+    }
+
+    fn of(&mut self, path: &[u8]) -> Result<&OwnedFd, Errno> {
+        let above = tree::split(path).map_or(&b""[..], |(above, _)| above);
+        let open = match self.open.take() {
+            Some(open) if open.0 == above => open,
+            Some(_) | None => (above.to_vec(), parent(self.root, path)?),
+        };
+        Ok(&self.open.insert(open).1)
+    }
 }
 
 fn last(path: &[u8]) -> &[u8] {

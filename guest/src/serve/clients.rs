@@ -253,6 +253,7 @@ impl Service {
                 // The loop is there as long as its threads.
                 let _ = events.send(Event::Over(serial, result));
                 outbox.wake();
+                world.clear();
             }),
         );
     }

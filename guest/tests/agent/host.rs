@@ -120,6 +120,19 @@ impl Host {
         self.dir.path().join("tree")
     }
 
+    /// What a call does not need any more goes after its answer.
+    pub(crate) fn stage_is_empty(&self) {
+        let stage = self.dir.path().join("stage");
+        let left = || std::fs::read_dir(&stage).expect("the stage").count();
+        for _ in 0..1000 {
+            if left() == 0 {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("{} things stay on the stage", left());
+    }
+
     pub(crate) fn put(&self, path: &str, contents: impl AsRef<[u8]>) {
         let path = self.tree().join(path);
         std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).expect("a directory");

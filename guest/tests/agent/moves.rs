@@ -64,12 +64,7 @@ fn a_path_moves_with_all_that_it_is() {
         go(&mut host, b"pipe", b"dir/pipe").expect("moves").kind,
         Kind::Other
     );
-    assert_eq!(
-        fs::read_dir(host.dir.path().join("stage"))
-            .expect("there")
-            .count(),
-        0
-    );
+    host.stage_is_empty();
 }
 
 #[test]

@@ -296,12 +296,7 @@ fn a_very_deep_tree_is_walked_in_bounds() {
         &[],
     );
     assert!(answer.result.is_ok(), "{answer:?}");
-    assert_eq!(
-        std::fs::read_dir(host.dir.path().join("stage"))
-            .expect("the stage")
-            .count(),
-        0
-    );
+    host.stage_is_empty();
 }
 
 #[test]

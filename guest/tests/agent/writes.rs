@@ -54,6 +54,27 @@ fn read(host: &mut Host, path: &str) -> Result<Vec<u8>, Failure> {
     answer.result.map(|_| answer.output)
 }
 
+#[test]
+fn a_removed_name_does_not_count_as_a_link_any_more() {
+    let mut host = Host::new();
+    host.put("dir/a", "same");
+    std::fs::hard_link(host.tree().join("dir/a"), host.tree().join("b")).expect("a second name");
+    host.put("c", "old");
+    std::fs::hard_link(host.tree().join("c"), host.tree().join("d")).expect("a second name");
+    let tree = host.tree();
+    let links = |path| {
+        let meta = tree.join(path).metadata().expect("there");
+        std::os::unix::fs::MetadataExt::nlink(&meta)
+    };
+    assert_eq!((links("b"), links("d")), (2, 2));
+    let entries = vec![removal("dir/a"), file("c", b"new", Prior::Any)];
+    let answer = host.run_with(Op::FilesWrite(FilesWrite { entries }), b"new");
+    assert_eq!(written(&answer).len(), 2);
+    // At once: what is removed after the answer has no name that others share.
+    assert_eq!((links("b"), links("c"), links("d")), (1, 1, 1));
+    host.stage_is_empty();
+}
+
 /// Every path with all that a rollback must bring back.
 fn picture(root: &Path) -> Vec<String> {
     fn look(path: &Path, root: &Path, into: &mut Vec<String>) {
@@ -87,13 +108,6 @@ fn picture(root: &Path) -> Vec<String> {
     let mut all = Vec::new();
     look(root, root, &mut all);
     all
-}
-
-fn stage_is_empty(host: &Host) {
-    let left = std::fs::read_dir(host.dir.path().join("stage"))
-        .expect("the stage")
-        .count();
-    assert_eq!(left, 0, "nothing stays on the stage");
 }
 
 #[test]
@@ -149,7 +163,7 @@ fn a_write_set_is_applied_and_read_back() {
     for gone in ["gone.txt", "dir", "link"] {
         assert!(host.tree().join(gone).symlink_metadata().is_err());
     }
-    stage_is_empty(&host);
+    host.stage_is_empty();
 }
 
 #[test]
@@ -221,7 +235,7 @@ fn a_conflict_anywhere_leaves_the_old_tree() {
             assert_eq!(answer.failure().code, code, "{:?} at {at}", entry.path);
             assert!(answer.failure().path.is_some());
             assert_eq!(picture(&host.tree()), before, "{:?} at {at}", entry.path);
-            stage_is_empty(&host);
+            host.stage_is_empty();
         }
     }
 }
@@ -296,7 +310,7 @@ fn a_change_under_way_takes_everything_back() {
         let answer = host.finish_call(call, Some(b"mnZ"));
         assert!(answer.result.is_err(), "{target}: {answer:?}");
         assert_eq!(picture(&host.tree()), before);
-        stage_is_empty(&host);
+        host.stage_is_empty();
     }
 }
 
@@ -454,7 +468,7 @@ fn a_race_leads_nobody_outside() {
         std::fs::read(outside.path().join("file")).expect("there"),
         b"outside"
     );
-    stage_is_empty(&host);
+    host.stage_is_empty();
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! What is left on the stage when its time is over.
 
+use crate::calls::walk::{self, Depth};
+use crate::tree::{self, Links};
+use pyro_protocol::message::Kind;
 use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::os::fd::BorrowedFd;
@@ -79,5 +82,27 @@ pub(crate) fn remove_all(dir: BorrowedFd<'_>, name: &[u8]) {
         drop(folder);
         let _ = fs::unlinkat(dir, name.as_slice(), AtFlags::REMOVEDIR);
         waiting.append(&mut below);
+    }
+}
+
+/// Removes those names of files in a directory, at any depth, that are not the only ones. That frees no room, so it is
+/// quick.
+pub(crate) fn unlink_shared(dir: BorrowedFd<'_>, name: &[u8]) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(folder) = fs::openat(dir, name, flags, Mode::empty()) else {
+        return;
+    };
+    let mut shared = Vec::new();
+    let _ = walk::walk(&folder, Depth::All, &mut |found| {
+        if found.kind == Kind::File && found.stat.st_nlink > 1 {
+            shared.push(found.path.to_vec());
+        }
+        Ok(())
+    });
+    for path in shared {
+        let (above, last) = tree::split(&path).unwrap_or((b"", &path));
+        if let Ok(above) = tree::open_parent(&folder, above, Links::Refuse) {
+            let _ = fs::unlinkat(&above, last, AtFlags::empty());
+        }
     }
 }

@@ -162,7 +162,9 @@ fn send(world: &World, op: Op, input: Vec<u8>) -> Result<Reply, Failure> {
     let outbox = Arc::new(Outbox::new().expect("an outbox"));
     let port = Port::new(1, 1, outbox, Arc::default());
     port.take_input(input, true).expect("short enough");
-    file_op(world, &port, op)
+    let result = file_op(world, &port, op);
+    world.clear();
+    result
 }
 
 /// A directory that nobody may write to gets a new name, for which two directories have to be made.

@@ -7,7 +7,7 @@ use super::super::store::{Known, Mark, Which};
 use super::super::{World, agent_failure, layer};
 use super::dress::{dress, dress_at, shift};
 use super::todo::{State, Todo};
-use super::{Place, last, parent, passes};
+use super::{Parent, Place, last, parent, passes};
 use crate::tree::{self, Links, failure, kernel};
 use pyro_protocol::frame::CHUNK;
 use pyro_protocol::manifest::Entry;
@@ -24,7 +24,7 @@ impl Todo {
     pub(super) fn stage(
         &mut self,
         world: &World,
-        place: &Place,
+        place: &Place<'_>,
         target: &Mark,
         check: &mut dyn FnMut() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
@@ -72,21 +72,23 @@ impl Todo {
     pub(super) fn run(
         &mut self,
         world: &World,
-        place: &Place,
+        place: &Place<'_>,
         target: &Mark,
         records: &mut Records,
     ) -> Result<(), Failure> {
         let root = &place.root;
         let pack = Pack::open(world).map_err(|error| broken(&error))?;
         self.open_up(root, target);
+        let mut parents = Parent::new(root);
         for (serial, path) in self.extra.iter().enumerate() {
             passes(path)?;
             let away = format!("x{serial}");
-            parent(root, path)
-                .and_then(|dir| shift(&dir, last(path), &place.corner, away.as_bytes()))
+            (parents.of(path))
+                .and_then(|dir| shift(dir, last(path), &place.corner, away.as_bytes()))
                 .map_err(|errno| kernel(errno, "remove", path))?;
             records.entries += 1;
         }
+        let mut parents = Parent::new(root);
         for (index, wanted) in target.paths.iter().enumerate() {
             let path = wanted.entry.path.as_slice();
             let doing = |errno| kernel(errno, "put back", path);
@@ -97,23 +99,23 @@ impl Todo {
                 }
                 continue;
             }
-            let dir = parent(root, path).map_err(doing)?;
+            let dir = parents.of(path).map_err(doing)?;
             let name = last(path);
             match wanted.entry.kind {
                 Kind::Directory => {
-                    fs::mkdirat(&dir, name, Mode::RWXU).map_err(doing)?;
+                    fs::mkdirat(dir, name, Mode::RWXU).map_err(doing)?;
                     self.touched.insert(path.to_vec());
                 }
                 Kind::Symlink => {
                     let mut text = vec![0; usize::try_from(wanted.entry.size).unwrap_or(0)];
                     pack.read(&wanted.entry, 0, &mut text)
                         .map_err(|error| broken(&error))?;
-                    fs::symlinkat(text.as_slice(), &dir, name).map_err(doing)?;
-                    dress_at(&dir, name, wanted).map_err(doing)?;
+                    fs::symlinkat(text.as_slice(), dir, name).map_err(doing)?;
+                    dress_at(dir, name, wanted).map_err(doing)?;
                 }
                 Kind::File => match self.staged.get(&index) {
                     Some(staged) => {
-                        fs::renameat(&place.corner, staged.as_str(), &dir, name).map_err(doing)?;
+                        fs::renameat(&place.corner, staged.as_str(), dir, name).map_err(doing)?;
                         records.bytes += wanted.entry.size;
                     }
                     None => {
@@ -123,12 +125,12 @@ impl Todo {
                         parent(root, from)
                             .and_then(|above| {
                                 let flags = AtFlags::empty();
-                                fs::linkat(&above, last(from), &dir, name, flags)
+                                fs::linkat(&above, last(from), dir, name, flags)
                             })
                             .map_err(doing)?;
                     }
                 },
-                Kind::Other => layer::make_whiteout(&dir, name).map_err(doing)?,
+                Kind::Other => layer::make_whiteout(dir, name).map_err(doing)?,
             }
             records.entries += 1;
         }
@@ -170,15 +172,21 @@ impl Todo {
     /// Sets mode, owner and times of what is right otherwise; whether there was anything to set.
     fn mend(&mut self, root: &OwnedFd, index: usize, wanted: &Known) -> Result<bool, Errno> {
         let path = &wanted.entry.path;
+        let top;
         let now = match self.now.get(index).and_then(Option::as_ref) {
-            Some(now) => now.clone(),
-            None => Known {
-                entry: Entry {
-                    size: wanted.entry.size,
-                    ..known(path, &fs::fstat(root)?).entry
-                },
-                ..known(path, &fs::fstat(root)?)
-            },
+            Some(now) => now,
+            None => {
+                let found = known(path, &fs::fstat(root)?);
+                let size = wanted.entry.size;
+                top = Known {
+                    entry: Entry {
+                        size,
+                        ..found.entry
+                    },
+                    ..found
+                };
+                &top
+            }
         };
         let is_dressed = now.entry.mode == wanted.entry.mode
             && now.entry.mtime_ns == wanted.entry.mtime_ns

@@ -37,6 +37,8 @@ pub(super) struct Todo {
     pub(super) staged: HashMap<usize, String>,
     /// Directories whose own modes and times have to be set.
     pub(super) touched: BTreeSet<Vec<u8>>,
+    /// Inodes of the target that have several names; most trees have none.
+    pub(super) several: HashSet<u64>,
     /// Inodes of the target whose mode, owner or times were set.
     pub(super) mended: HashSet<u64>,
 }
@@ -44,7 +46,7 @@ pub(super) struct Todo {
 impl Todo {
     /// One walk of the tree beside the target.
     pub(super) fn find(
-        place: &Place,
+        place: &Place<'_>,
         latest: &Mark,
         target: &Mark,
         check: &mut dyn FnMut() -> Result<(), Failure>,
@@ -56,6 +58,7 @@ impl Todo {
             leaders: HashMap::new(),
             staged: HashMap::new(),
             touched: BTreeSet::new(),
+            several: several(target),
             mended: HashSet::new(),
         };
         let mut going: HashSet<Vec<u8>> = HashSet::new();
@@ -127,8 +130,14 @@ impl Todo {
             };
             if right {
                 if found.kind == Kind::File {
-                    claimed.insert(now.entry.inode, wanted.entry.inode);
-                    todo.leaders.entry(wanted.entry.inode).or_insert(index);
+                    let group = wanted.entry.inode;
+                    // Nobody meets a file of one name again.
+                    if found.stat.st_nlink > 1 {
+                        claimed.insert(now.entry.inode, group);
+                    }
+                    if todo.several.contains(&group) {
+                        todo.leaders.entry(group).or_insert(index);
+                    }
                 }
                 if let Some(state) = todo.states.get_mut(index) {
                     *state = State::Right;
@@ -152,38 +161,49 @@ impl Todo {
     }
 
     /// Notes what the tree is now, so that nothing of it has to be read again.
-    pub(super) fn note(&self, world: &World, place: &Place, target: &Mark) -> std::io::Result<()> {
-        let mut names: HashMap<u64, u32> = HashMap::new();
-        for wanted in &target.paths {
-            if wanted.entry.kind == Kind::File {
-                *names.entry(wanted.entry.inode).or_default() += 1;
-            }
-        }
+    pub(super) fn note(
+        &self,
+        world: &World,
+        place: &Place<'_>,
+        target: &Mark,
+    ) -> std::io::Result<()> {
         let mut writer = Writer::new(world, store::CURRENT, place.which, scan::now_ns(), false)?;
         for (index, wanted) in target.paths.iter().enumerate() {
             let entry = &wanted.entry;
-            let several = names.get(&entry.inode).is_some_and(|names| *names > 1);
+            let several = self.several.contains(&entry.inode);
             let as_found = self.now.get(index).and_then(Option::as_ref);
             let as_found = as_found.filter(|_| !several && !self.mended.contains(&entry.inode));
+            let looked;
             let now = match (as_found, entry.kind) {
-                (Some(now), _) => now.clone(),
-                (None, Kind::Directory | Kind::Other) => wanted.clone(),
+                (Some(now), _) => now,
+                (None, Kind::Directory | Kind::Other) => wanted,
                 (None, Kind::File | Kind::Symlink) => {
                     let stat = tree::look(&place.root, &entry.path, Links::Refuse)?;
-                    known(&entry.path, &stat)
+                    looked = known(&entry.path, &stat);
+                    &looked
                 }
             };
             writer.put(&Known {
                 entry: Entry {
                     sha256: entry.sha256,
                     pack_offset: entry.pack_offset,
-                    ..now.entry
+                    ..now.entry.clone()
                 },
-                ..now
+                ..*now
             })?;
         }
         writer.keep()
     }
+}
+
+/// Inodes that several paths of a mark have.
+fn several(mark: &Mark) -> HashSet<u64> {
+    let files = (mark.paths.iter()).filter(|known| known.entry.kind == Kind::File);
+    let mut inodes: Vec<u64> = files.map(|known| known.entry.inode).collect();
+    inodes.sort_unstable();
+    (inodes.windows(2))
+        .filter_map(|pair| (pair[0] == pair[1]).then_some(pair[0]))
+        .collect()
 }
 
 /// Whether a file holds what the target says.
