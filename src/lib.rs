@@ -29,7 +29,7 @@
 //!
 //! [`keeper`] keeps the machine of a workspace alive between commands.
 //!
-//! [`exclude`] says what of a host tree is left out.
+//! [`exclude`] says what of a host tree is left out, and [`secret`] takes out what nobody may see.
 //!
 //! [`patch`] turns patch text into exact replacements, and back. [`Request::plan`] and [`plan::Plan::apply`] take
 //! [`Options`] where the shortcuts of the builder do not reach.
@@ -55,6 +55,7 @@ pub mod report;
 pub mod request;
 pub mod saved;
 pub mod sdk;
+pub mod secret;
 pub mod workspace;
 
 pub use execute::{Event, Goldens, Ran, Stream};

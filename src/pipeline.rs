@@ -3,13 +3,14 @@
 use crate::execute::{Event, ExecuteError, Goldens, Ran, execute};
 use crate::living::{self, LivingError, Workspaces};
 use crate::machine::{Cancel, Spare};
-use crate::plan::{GoldenUse, Plan, Problems, plan_with};
-use crate::preflight::{self, Facts, Surroundings};
+use crate::plan::{GoldenUse, Plan, PlannedSecret, PlannedSecretSource, Problems, plan_with};
+use crate::preflight::{self, Facts, SecretFact, SecretState, Surroundings};
 use crate::request::{
     Combination, ErrorCode, ParseErrors, Pointer, ReferenceError, Request, RequestBuilder,
     Selection, Values, canonical_json, fill_in, resolve, with_absolute_paths,
 };
 use crate::saved::SavedError;
+use crate::secret::{self, Secret, Secrets};
 use crate::workspace::{StateDir, StateError};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,6 +36,8 @@ pub struct Options {
     pub selection: Selection,
     /// What is done about texts that differ from their goldens; by default their expectations fail.
     pub goldens: Goldens,
+    /// Values of secrets that the caller holds, by name: whatever the request says, they come from here.
+    pub secrets: BTreeMap<String, Secret>,
 }
 
 impl Default for Options {
@@ -48,6 +51,7 @@ impl Default for Options {
             matrix: Combination::default(),
             selection: Selection::default(),
             goldens: Goldens::compare(),
+            secrets: BTreeMap::new(),
         }
     }
 }
@@ -84,6 +88,17 @@ pub enum Error {
     /// The process has no descriptors left.
     #[error("make a way to cancel the run")]
     Cancel(#[source] io::Error),
+    /// A secret has no value.
+    #[error("use the secret `{name}`: it {why}")]
+    Secret {
+        /// Which.
+        name: String,
+        /// Why.
+        why: secret::ReadError,
+    },
+    /// There are more secrets than can be looked for.
+    #[error("use the secrets: {0}")]
+    Secrets(String),
     /// The workspace that lives cannot be used.
     #[error(transparent)]
     Living(LivingError),
@@ -209,6 +224,15 @@ pub(crate) fn look(request: &Request, options: &Options) -> Result<(Request, Fac
     };
     let mut facts = preflight::gather(&resolved, &around);
     facts.variables = variables;
+    for name in options.secrets.keys() {
+        if let Some(fact) = facts.secrets.get_mut(name) {
+            *fact = SecretFact {
+                path: None,
+                literal: true,
+                state: SecretState::Ready,
+            };
+        }
+    }
     if let Some(name) = &resolved.existing {
         let noted = || {
             // With its references escaped, as it would have been written without variables; where that cannot be, as
@@ -252,9 +276,37 @@ impl Plan {
             drop(spare);
             return self.apply_living(options, on_event);
         }
+        let secrets = self.secrets(options)?;
         let state = StateDir::open(options.state_dir.as_deref()).map_err(Error::State)?;
         let cancel = cancel(options)?;
-        execute(self, &state, &cancel, spare, &options.goldens, on_event).map_err(Error::Execute)
+        let goldens = &options.goldens;
+        execute(self, &state, &cancel, spare, goldens, &secrets, on_event).map_err(Error::Execute)
+    }
+
+    /// The values of the secrets of the workspace that it makes, read now.
+    ///
+    /// # Errors
+    /// Where one has none that can be used.
+    pub(crate) fn secrets(&self, options: &Options) -> Result<Secrets, Error> {
+        let read = |planned: &PlannedSecret| {
+            let name = planned.name.clone();
+            let read = match &planned.from {
+                PlannedSecretSource::Literal => {
+                    let value = options.secrets.get(&name).cloned();
+                    value.ok_or_else(|| secret::ReadError::NotSet(name.clone()))
+                }
+                PlannedSecretSource::Variable(variable) => secret::variable(variable),
+                PlannedSecretSource::File(path) => secret::file(path),
+                // Its folder has it, and whoever runs the plan in it reads that.
+                PlannedSecretSource::Kept => return None,
+            };
+            Some(match read {
+                Ok(value) => Ok((name, value)),
+                Err(why) => Err(Error::Secret { name, why }),
+            })
+        };
+        let values = self.workspace.secrets.iter().filter_map(read);
+        Secrets::new(values.collect::<Result<_, _>>()?).map_err(Error::Secrets)
     }
 
     /// In the workspace that it names.

@@ -420,6 +420,43 @@ impl Format {
     }
 }
 
+/// An argument that is shown nowhere, not even in a message that it is wrong.
+#[derive(Clone)]
+pub(super) struct Hidden(pub(super) String);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hidden(..)")
+    }
+}
+
+impl From<String> for Hidden {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+/// `NAME=VALUE`, neither of them empty.
+pub(super) fn full_pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => {
+            Ok((name.to_owned(), value.to_owned()))
+        }
+        _ => Err("expected NAME=VALUE, with neither of them empty".to_owned()),
+    }
+}
+
+/// `NAME` or `NAME=OTHER`; the name itself where no other is given.
+pub(super) fn name_or_pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        None if !text.is_empty() => Ok((text.to_owned(), text.to_owned())),
+        Some((name, other)) if !name.is_empty() && !other.is_empty() => {
+            Ok((name.to_owned(), other.to_owned()))
+        }
+        Some(_) | None => Err("expected NAME, or NAME=VARIABLE".to_owned()),
+    }
+}
+
 /// `NAME=VALUE`.
 pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {

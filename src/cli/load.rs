@@ -6,6 +6,7 @@ use super::terminal::Terminal;
 use crate::execute::chain;
 use crate::render::{Finding, findings, findings_json};
 use crate::request::{Document, MAX_DOCUMENT, Request, Syntax, parse};
+use crate::secret::ReadError;
 use crate::{Error, Exit, Options};
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -166,6 +167,8 @@ impl Loaded {
             | Error::GoldensInCi
             | Error::State(_)
             | Error::Cancel(_)
+            | Error::Secret { .. }
+            | Error::Secrets(_)
             | Error::Living(_)
             | Error::Execute(_) => refused(&[self.refusal(error)], show, terminal),
         }
@@ -200,6 +203,20 @@ impl Loaded {
                     chain(error)
                 ),
                 exit: Exit::Input,
+            },
+            // As the planner says it where it can see it already.
+            Error::Secret { why, .. } => Refusal::Failure {
+                code: match why {
+                    ReadError::NotSet(_) => "secret-missing",
+                    ReadError::File(..) | ReadError::Unfit(_) => "secret-unusable",
+                },
+                message: format!("{}; {}", chain(error), why.help()),
+                exit: Exit::Plan,
+            },
+            Error::Secrets(_) => Refusal::Failure {
+                code: "secret-unusable",
+                message: chain(error),
+                exit: Exit::Plan,
             },
             Error::Living(error) => Refusal::Failure {
                 code: error.code(),

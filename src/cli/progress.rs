@@ -6,6 +6,7 @@ use super::{details, outcome};
 use crate::batch::BatchEvent;
 use crate::execute::Event;
 use crate::request::Document;
+use crate::secret::Redaction;
 use rustix::termios::tcgetwinsize;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -45,6 +46,8 @@ pub(super) struct Progress<'a> {
 struct Lane<'a> {
     document: &'a Document,
     line: Line,
+    /// What takes its secrets out of lines of the document.
+    redaction: Redaction,
     /// What it has to show once it has ended.
     waiting: String,
     begun: bool,
@@ -59,6 +62,7 @@ impl<'a> Progress<'a> {
         let lane = |document| Lane {
             document,
             line: Line::default(),
+            redaction: Redaction::default(),
             waiting: String::new(),
             begun: false,
             printed: false,
@@ -79,7 +83,8 @@ impl<'a> Progress<'a> {
         match &event.event {
             Event::Swept(swept) => outcome::swept(*swept, &self.terminal),
             Event::Mended(what) => self.terminal.note(what),
-            Event::Started { plan } => {
+            Event::Started { plan, redaction } => {
+                self.lanes[run].redaction = (*redaction).clone();
                 self.lanes[run].line = Line::for_plan(plan);
                 self.lanes[run].begun = true;
                 self.print(run, &outcome::header(plan, &self.terminal));
@@ -141,7 +146,9 @@ impl<'a> Progress<'a> {
         if self.style.silent {
             return;
         }
-        self.lanes[run].waiting.push_str(text);
+        let lane = &mut self.lanes[run];
+        let clean = lane.redaction.bytes(text.as_bytes());
+        lane.waiting.push_str(&String::from_utf8_lossy(&clean));
         if !self.style.at_once {
             self.flush(run);
         }

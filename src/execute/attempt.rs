@@ -7,7 +7,7 @@
 //! ```
 
 use super::session::{Session, StepError};
-use super::{Event, Lost, Progress, chain, expect, show};
+use super::{Event, Lost, Progress, chain, expect, hide, show};
 use crate::plan::{PlannedRetry, PlannedStep};
 use crate::receipt::{AttemptReport, RefusalReport, StepOutcome, StepReport};
 use std::borrow::Cow;
@@ -102,6 +102,7 @@ impl Progress<'_> {
                 StepOutcome::Lost
             }
         };
+        report.hide(self.secrets.redaction());
         log::debug!("step {}: {} {:?}", step.number, report.verb, report.outcome);
     }
 
@@ -125,7 +126,10 @@ fn filled<'a>(
         return Ok(Cow::Borrowed(step));
     }
     match step.filled(&session.captured) {
-        Ok(step) => Ok(Cow::Owned(step)),
+        Ok(mut step) => {
+            hide::step(&mut step, session.secrets.redaction());
+            Ok(Cow::Owned(step))
+        }
         Err(unfilled) => Err(RefusalReport {
             code: unfilled.code,
             message: unfilled.message,

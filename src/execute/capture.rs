@@ -2,26 +2,33 @@
 
 use super::expect::failure;
 use crate::plan::PlannedStep;
-use crate::receipt::StepReport;
+use crate::receipt::{StepReport, has_secret};
 use crate::request::{CaptureSource, compile};
+use crate::secret::Redaction;
 
 /// The longest value.
 const LONGEST: usize = 64 << 10;
 
 /// Takes the values that `step` captures from one of its texts into the report, and says which are not there.
-/// `dropped` bytes after the text are not known.
+/// `dropped` bytes after the text are not known. The text has no secrets in it any more; what is left of one is no value.
 pub(super) fn take(
     step: &PlannedStep,
     source: CaptureSource,
-    text: &[u8],
-    dropped: u64,
+    (text, dropped): (&[u8], u64),
+    secrets: &Redaction,
     report: &mut StepReport,
 ) {
     for capture in &step.captures {
         if capture.source != source {
             continue;
         }
-        match value(&capture.regex, text, dropped) {
+        let taken = value(&capture.regex, text, dropped).and_then(|value| {
+            match has_secret(secrets, &value) {
+                true => Err("it has a secret in it, which only `secrets` hands on".to_owned()),
+                false => Ok(value),
+            }
+        });
+        match taken {
             Ok(value) => {
                 report.captures.insert(capture.name.clone(), value);
             }

@@ -6,12 +6,15 @@ use super::{capture, expect, points};
 use crate::plan::{PlannedDiff, PlannedExport, PlannedStep};
 use crate::receipt::{ChangeReport, RefusalReport, StepReport, Text};
 use crate::request::CaptureSource;
+use crate::secret::Stream;
 use crate::workspace::{HostTarget, HostWriteError, unpack};
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use pyro_protocol::Bytes;
 use pyro_protocol::message::{Change, Kind, Op, TarOut};
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -29,8 +32,16 @@ impl Session<'_> {
         let mut changes = self.changes_since(&diff.against)?;
         changes.retain(|change| !excluded(&exclude, change));
         let text = self.patch_of(&diff.against, &changes)?;
+        let secrets = self.secrets.redaction();
+        let text = match secrets.bytes(&text) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(clean) => {
+                report.redacted = true;
+                clean
+            }
+        };
         report.failures = expect::text("text", &diff.text, &text, 0);
-        capture::take(step, CaptureSource::Text, &text, 0, report);
+        capture::take(step, CaptureSource::Text, (&text, 0), secrets, report);
         self.goldens(step, "text", &diff.text, &text, 0, report);
         report.text = Some(Text::from(&text[..]));
         report.changes = points::without_directories(&changes)
@@ -75,6 +86,7 @@ impl Session<'_> {
             limit,
         };
         let run = self.run;
+        let mut watched = self.secrets.redaction().stream();
         let mut reader = CallReader::new(
             self,
             Op::TarOut(TarOut {
@@ -82,12 +94,20 @@ impl Session<'_> {
                 kind: Some(kind),
             }),
         );
-        let unpacked = unpack(&mut reader, &target, run);
+        let unpacked = unpack(
+            &mut Watched {
+                inner: &mut reader,
+                stream: &mut watched,
+            },
+            &target,
+            run,
+        );
         let call = reader.finish();
         match unpacked {
             Ok(files) => {
                 report.host_files = files;
                 report.notes.extend(call.ok().and_then(left_out));
+                report.notes.extend(has_secrets(&watched.seen()));
             }
             // The reason lies with the guest where the stream from it broke.
             Err(HostWriteError::Receive(_)) if call.is_err() => return call.map(drop),
@@ -112,6 +132,33 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// Bytes on their way to the host, which are looked at and stay as they are.
+struct Watched<'a, R> {
+    inner: &'a mut R,
+    stream: &'a mut Stream,
+}
+
+impl<R: io::Read> io::Read for Watched<'_, R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(out)?;
+        let _hidden = self.stream.push(&out[..count]);
+        Ok(count)
+    }
+}
+
+/// Says which secrets went to the host: what is exported is exact.
+fn has_secrets(names: &[String]) -> Option<String> {
+    let (what, they) = match names {
+        [] => return None,
+        [_] => ("the secret", "it is"),
+        _ => ("the secrets", "they are"),
+    };
+    Some(format!(
+        "what was exported has {what} {} in it: an export is exact, and {they} on the host in plain text now",
+        names.join(", ")
+    ))
 }
 
 /// Says what did not come along.

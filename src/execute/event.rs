@@ -2,6 +2,7 @@
 
 use crate::plan::{Plan, PlannedStep};
 use crate::receipt::{Receipt, StepReport};
+use crate::secret::Redaction;
 use crate::workspace::Swept;
 use std::path::Path;
 
@@ -16,6 +17,8 @@ pub enum Event<'a> {
     Started {
         /// What will happen.
         plan: &'a Plan,
+        /// What takes secrets out of whatever else is shown, such as lines of the document.
+        redaction: &'a Redaction,
     },
     /// A step began.
     StepStarted {

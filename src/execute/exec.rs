@@ -13,6 +13,7 @@ use crate::request::CaptureSource;
 use pyro_protocol::Bytes;
 use pyro_protocol::frame::STREAM_ERRORS;
 use pyro_protocol::message::{ExecEnd, ExecRun, Op, Reply};
+use std::path::Path;
 
 /// Output that is kept at all, for each stream of each step.
 const SPOOL_LIMIT: u64 = 256 << 20;
@@ -28,15 +29,17 @@ impl Session<'_> {
         report: &mut StepReport,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), StepError> {
+        let redaction = self.secrets.redaction().clone();
         let op = Op::ExecRun(ExecRun {
             argv: exec.argv.clone(),
             cwd: exec.cwd.clone(),
-            env: exec.env.clone(),
+            env: self.environment(exec)?,
             timeout_ms: exec.timeout.as_millis(),
             grace_ms: GRACE_MS,
             stdin: exec.stdin.is_some(),
             spool_limit: SPOOL_LIMIT,
             terminal: None,
+            unnamed: !redaction.is_none(),
         });
         let call = self.link.call(op);
         if let Some(stdin) = &exec.stdin {
@@ -44,29 +47,41 @@ impl Session<'_> {
             self.link.end_input(call);
         }
         let limit = exec.max_output.as_bytes();
-        let mut stdout = Output::new(limit, self.folder.join(format!("{}.stdout", step.number)));
-        let mut stderr = Output::new(limit, self.folder.join(format!("{}.stderr", step.number)));
+        let output = |folder: &Path, name| {
+            Output::new(limit, folder.join(format!("{}.{name}", step.number)))
+                .counting(!redaction.is_none())
+        };
+        let mut stdout = output(self.folder, "stdout");
+        let mut stderr = output(self.folder, "stderr");
+        let (mut clean_out, mut clean_err) = (redaction.stream(), redaction.stream());
         let done = loop {
             match self.next(call)? {
                 CallEvent::Started => {}
                 CallEvent::Data { stream, bytes } => {
-                    let (stream, output) = if stream == STREAM_ERRORS {
-                        (Stream::Stderr, &mut stderr)
+                    let (stream, output, clean) = if stream == STREAM_ERRORS {
+                        (Stream::Stderr, &mut stderr, &mut clean_err)
                     } else {
-                        (Stream::Stdout, &mut stdout)
+                        (Stream::Stdout, &mut stdout, &mut clean_out)
                     };
+                    // From here on there are no secrets in it.
+                    let bytes = clean.push(&bytes);
                     output.push(&bytes);
-                    on_event(Event::Output {
-                        step,
-                        stream,
-                        bytes: &bytes,
-                    });
+                    tell(step, stream, &bytes, on_event);
                 }
                 CallEvent::Done(Reply::Exec(done)) => break done,
                 CallEvent::Done(reply) => return Err(StepError::surprise(&reply)),
                 CallEvent::Failed(failure) => return Err(failure.into()),
             }
         };
+        for (stream, output, clean) in [
+            (Stream::Stdout, &mut stdout, &mut clean_out),
+            (Stream::Stderr, &mut stderr, &mut clean_err),
+        ] {
+            let bytes = clean.finish();
+            output.push(&bytes);
+            output.redacted = clean.any();
+            tell(step, stream, &bytes, on_event);
+        }
         self.still_there(&done.end)?;
         let outcome = outcome(&done.end, &done);
         if outcome.left_running > 0 {
@@ -118,7 +133,9 @@ impl Session<'_> {
                     continue;
                 }
                 match output.all() {
-                    Ok(bytes) => capture::take(step, *source, &bytes, *dropped, report),
+                    Ok(bytes) => {
+                        capture::take(step, *source, (&bytes, *dropped), &redaction, report);
+                    }
                     Err(error) => report.failures.push(expect::failure(
                         step.pointer.at("capture"),
                         format!("{} could not be kept in full: {error}", source.as_str()),
@@ -146,6 +163,23 @@ impl Session<'_> {
 }
 
 impl Session<'_> {
+    /// What the program finds, its secrets too: they are in this one environment and in no file.
+    fn environment(&self, exec: &PlannedExec) -> Result<Vec<(Bytes, Bytes)>, StepError> {
+        let mut env = exec.env.clone();
+        for (name, variable) in &exec.secrets {
+            let Some(secret) = self.secrets.get(name) else {
+                return Err(StepError::refused(
+                    "secret-unknown",
+                    format!("the workspace has no secret `{name}` any more"),
+                ));
+            };
+            env.retain(|(known, _)| **known != *variable.as_bytes());
+            env.push((Bytes::from(&**variable), Bytes::from(secret.expose())));
+        }
+        env.sort();
+        Ok(env)
+    }
+
     /// A KILL that nobody explains may be the end of the whole sandbox: its kernel ends every program with it. Such
     /// a sandbox cannot even try to start a program.
     fn still_there(&mut self, end: &ExecEnd) -> Result<(), StepError> {
@@ -168,11 +202,22 @@ impl Session<'_> {
             stdin: false,
             spool_limit: 0,
             terminal: None,
+            unnamed: false,
         });
         match self.call(probe, None) {
             Err(StepError::Lost(error)) => Err(StepError::Lost(error)),
             Ok(_) | Err(StepError::Refused(_) | StepError::Cancelled) => Ok(()),
         }
+    }
+}
+
+fn tell(step: &PlannedStep, stream: Stream, bytes: &[u8], on_event: &mut dyn FnMut(Event<'_>)) {
+    if !bytes.is_empty() {
+        on_event(Event::Output {
+            step,
+            stream,
+            bytes,
+        });
     }
 }
 

@@ -13,7 +13,7 @@ use crate::receipt::{
 use crate::request::{CaptureSource, Digest, Missing, PatchMatch};
 use pyro_protocol::Bytes;
 use pyro_protocol::message::{
-    Kind, Op, PathMove, Prior, Reply, Stat, WriteAction, WriteEntry, Written,
+    DataReport, Kind, Op, PathMove, Prior, Reply, Stat, WriteAction, WriteEntry, Written,
 };
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -247,32 +247,65 @@ impl Session<'_> {
         report: &mut StepReport,
     ) -> Result<(), StepError> {
         for path in &read.paths {
-            let length = Some(read.max_bytes.as_bytes());
-            let (bytes, data) = self.read_range(path.as_bytes(), read.offset, length)?;
+            let most = read.max_bytes.as_bytes();
+            let Piece { bytes, clean, data } =
+                self.read_clean(path.as_bytes(), read.offset, most)?;
             let end = read.offset.saturating_add(bytes.len() as u64);
             let truncated = data.size > end;
             let version = PathVersion {
                 kind: Kind::File,
                 size: data.size,
                 mode: format!("{:04o}", data.mode & 0o7777),
-                sha256: (!truncated && read.offset == 0).then(|| Digest::of(&bytes)),
+                // One of what holds a secret could be tried values against.
+                sha256: (!truncated && read.offset == 0 && clean.is_none())
+                    .then(|| Digest::of(&bytes)),
                 target: None,
             };
+            let redacted = clean.is_some();
+            let bytes = clean.unwrap_or(bytes);
             report.files.push(FileReport {
                 path: Text::from(path.as_bytes()),
+                redacted,
                 after: Some(version),
                 content: Some(Text::from(&bytes[..])),
                 truncated,
                 ..FileReport::default()
             });
             let missing = data.size.saturating_sub(end);
+            let secrets = self.secrets.redaction();
             report
                 .failures
                 .extend(expect::text("content", &read.content, &bytes, missing));
-            capture::take(step, CaptureSource::Content, &bytes, missing, report);
+            let text = (&bytes[..], missing);
+            capture::take(step, CaptureSource::Content, text, secrets, report);
             self.goldens(step, "content", &read.content, &bytes, missing, report);
         }
         Ok(())
+    }
+
+    /// A piece of a file, and the same without secrets where there are any: also such that only reach into it.
+    fn read_clean(&mut self, path: &[u8], offset: u64, most: u64) -> Result<Piece, StepError> {
+        let reach = self.secrets.redaction().reach();
+        if reach == 0 {
+            let (bytes, data) = self.read_range(path, offset, Some(most))?;
+            return Ok(Piece {
+                bytes,
+                clean: None,
+                data,
+            });
+        }
+        let from = offset.saturating_sub(reach);
+        let length = (offset - from).saturating_add(most).saturating_add(reach);
+        let (around, data) = self.read_range(path, from, Some(length))?;
+        let index = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let start = index(offset - from).min(around.len());
+        let end = start.saturating_add(index(most)).min(around.len());
+        let clean = match self.secrets.redaction().within(&around, start..end) {
+            Cow::Owned(clean) => Some(clean),
+            Cow::Borrowed(_) => None,
+        };
+        let bytes = around[start..end].to_vec();
+        Ok(Piece { bytes, clean, data })
     }
 
     pub(super) fn list(
@@ -303,12 +336,23 @@ impl Session<'_> {
             }
             text.push(b'\n');
         }
+        let secrets = self.secrets.redaction();
+        let text = secrets.bytes(&text).into_owned();
         report.failures = expect::text("text", &list.text, &text, 0);
-        capture::take(step, CaptureSource::Text, &text, 0, report);
+        capture::take(step, CaptureSource::Text, (&text, 0), secrets, report);
         self.goldens(step, "text", &list.text, &text, 0, report);
         report.text = Some(Text::from(&text[..]));
         Ok(())
     }
+}
+
+/// A piece of a file.
+struct Piece {
+    /// As it is.
+    bytes: Vec<u8>,
+    /// Without secrets, where it has some.
+    clean: Option<Vec<u8>>,
+    data: DataReport,
 }
 
 fn file_report(written: &Written) -> FileReport {

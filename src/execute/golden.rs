@@ -139,7 +139,8 @@ impl Session<'_> {
         if dropped == 0 && expected.is_some_and(|expected| expected == actual) {
             return None;
         }
-        let diff = patch::lines(expected.map_or(&[][..], |expected| expected), actual);
+        let shown = expected.map_or(&[][..], |expected| expected);
+        let diff = patch::lines(&self.secrets.redaction().bytes(shown), actual);
         let differs = |why: &str| {
             let what = match expected {
                 Some(_) => format!("{source} is not what the golden `{}` holds", golden.shown),

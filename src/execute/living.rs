@@ -1,11 +1,12 @@
 //! A plan for a workspace that lives: nothing is made and nothing ended, the steps run beside whatever else does.
 
 use super::session::Session;
-use super::{Event, ExecuteError, Goldens, Lost, Progress, Ran, chain};
+use super::{Event, ExecuteError, Goldens, Lost, Progress, Ran, chain, hide};
 use crate::machine::{Cancel, Link};
 use crate::plan::{Plan, PlannedAction};
 use crate::receipt::Receipt;
 use crate::request::Point;
+use crate::secret::Secrets;
 use crate::workspace::{Baseline, RunDir, Timestamp};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -20,6 +21,8 @@ pub struct Living<'a> {
     pub home: &'a Path,
     /// How it is kept apart, in words.
     pub isolation: Vec<String>,
+    /// What it keeps.
+    pub secrets: &'a Secrets,
 }
 
 /// Executes a plan in a workspace that lives. `run` is this command's own folder, `folder` the receipt's.
@@ -41,10 +44,15 @@ pub fn execute_in(
         link,
         home,
         isolation,
+        secrets,
     } = living;
-    let mut progress = Progress::new(plan, clock);
+    let plan = &*hide::plan(plan, secrets.redaction());
+    let mut progress = Progress::new(plan, secrets, clock);
     progress.isolation = isolation;
-    on_event(Event::Started { plan });
+    on_event(Event::Started {
+        plan,
+        redaction: secrets.redaction(),
+    });
     let opened = Link::open(link)
         .map_err(Lost::Link)
         .and_then(|link| Ok((link, baseline(plan, home)?)));
@@ -52,6 +60,7 @@ pub fn execute_in(
         Ok((link, baseline)) => {
             let mut session = Session::new(link, plan, run, folder, cancel, &baseline);
             session.goldens = goldens.clone();
+            session.secrets = secrets.clone();
             // Its keeper saw to that when it was made.
             session.begun = true;
             progress.all_steps(&mut session, cancel, on_event);

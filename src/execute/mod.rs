@@ -18,6 +18,7 @@ mod exec;
 mod expect;
 mod files;
 mod golden;
+pub(crate) mod hide;
 mod living;
 mod output;
 mod points;
@@ -35,12 +36,15 @@ use crate::exclude::Exclude;
 use crate::machine::{
     self, Booting, Cancel, IdRangeLock, Link, LinkError, MachineError, Namespace, Spare,
 };
-use crate::plan::{PinnedKind, Plan, PlannedAction, PlannedEnvironment, PlannedKeep, contents};
+use crate::plan::{
+    PinnedKind, Plan, PlannedAction, PlannedEnvironment, PlannedKeep, PlannedStep, contents,
+};
 use crate::receipt::{
     ChangeReport, EnvironmentReport, KeptReport, Outcome, Receipt, RequestReport, SeedReport,
     StepReport, WorkspaceReport,
 };
 use crate::request::Digest;
+use crate::secret::Secrets;
 use crate::workspace::{
     Baseline, GroupError, IfMissing, KeepContents, KeptNote, NewGroup, RunDir, Seed, SeedError,
     StateDir, StateError, Timestamp,
@@ -105,7 +109,8 @@ pub struct Ran {
     pub sequence: Option<u64>,
 }
 
-/// Executes a plan in the sandbox that `spare` becomes. Everything that happens is told to `on_event` as it happens, and is in the receipt afterwards.
+/// Executes a plan in the sandbox that `spare` becomes, with the values of its secrets. Everything that happens is told to
+/// `on_event` as it happens, and is in the receipt afterwards, without secrets.
 ///
 /// # Errors
 /// Where nothing could be started or the receipt not be written. A failed step, a cancelled run and a machine that
@@ -116,10 +121,12 @@ pub fn execute(
     cancel: &Cancel,
     spare: Spare,
     goldens: &Goldens,
+    secrets: &Secrets,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Ran, ExecuteError> {
     let started = Timestamp::now();
     let clock = Instant::now();
+    let plan = &*hide::plan(plan, secrets.redaction());
     let phase = |what: &str| log::debug!("{what} after {:?}", clock.elapsed());
     let swept = state.sweep(started).map_err(ExecuteError::State)?;
     phase("swept");
@@ -135,8 +142,11 @@ pub fn execute(
         .new_receipt(started, run.id())
         .map_err(ExecuteError::State)?;
     state.thin_receipts().map_err(ExecuteError::State)?;
-    let mut progress = Progress::new(plan, clock);
-    on_event(Event::Started { plan });
+    let mut progress = Progress::new(plan, secrets, clock);
+    on_event(Event::Started {
+        plan,
+        redaction: secrets.redaction(),
+    });
     let ending =
         booting.and_then(|booting| progress.run(booting, &run, &folder, cancel, goldens, on_event));
     let ending = ending
@@ -264,6 +274,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 struct Progress<'a> {
     plan: &'a Plan,
+    secrets: &'a Secrets,
     steps: Vec<StepReport>,
     isolation: Vec<String>,
     seed: Option<SeedReport>,
@@ -275,9 +286,10 @@ struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    fn new(plan: &'a Plan, clock: Instant) -> Self {
+    fn new(plan: &'a Plan, secrets: &'a Secrets, clock: Instant) -> Self {
         Self {
             plan,
+            secrets,
             steps: Vec::new(),
             isolation: Vec::new(),
             seed: None,
@@ -331,6 +343,7 @@ impl Progress<'_> {
         self.phase("agent answers");
         let mut session = Session::new(link, self.plan, run, folder, cancel, &baseline);
         session.goldens = goldens.clone();
+        session.secrets = self.secrets.clone();
         self.all_steps(&mut session, cancel, on_event);
         if self.lost.is_none() {
             match session.changes() {
@@ -359,7 +372,7 @@ impl Progress<'_> {
             let skipped = self.lost.is_some() || self.cancelled || (self.failed && !step.always);
             if skipped || cancel.is_cancelled() {
                 self.cancelled |= cancel.is_cancelled();
-                let report = show::not_run(step);
+                let report = self.passed_over(step);
                 on_event(Event::StepEnded {
                     step,
                     report: &report,
@@ -389,7 +402,7 @@ impl Progress<'_> {
     /// Reports the steps that were never reached.
     fn not_run(&mut self, on_event: &mut dyn FnMut(Event<'_>)) {
         for step in self.plan.steps.iter().skip(self.steps.len()) {
-            let report = show::not_run(step);
+            let report = self.passed_over(step);
             on_event(Event::StepEnded {
                 step,
                 report: &report,
@@ -398,7 +411,14 @@ impl Progress<'_> {
         }
     }
 
+    fn passed_over(&self, step: &PlannedStep) -> StepReport {
+        let mut report = show::not_run(step);
+        report.hide(self.secrets.redaction());
+        report
+    }
+
     fn receipt(self, run: String, started: Timestamp, clock: Instant) -> Receipt {
+        let redaction = self.secrets.redaction().clone();
         let workspace = &self.plan.workspace;
         let outcome = if self.lost.is_some() {
             Outcome::Lost
@@ -409,7 +429,7 @@ impl Progress<'_> {
         } else {
             Outcome::Passed
         };
-        Receipt {
+        let mut receipt = Receipt {
             format_version: 1,
             pyro_version: env!("CARGO_PKG_VERSION").to_owned(),
             run,
@@ -457,7 +477,9 @@ impl Progress<'_> {
             steps: self.steps,
             changes: self.changes,
             kept: None,
-        }
+        };
+        receipt.hide(&redaction);
+        receipt
     }
 }
 

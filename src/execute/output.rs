@@ -1,7 +1,9 @@
 //! Keeps one output stream: head and tail in memory, everything in a file once it is long.
 
 use crate::receipt::{OutputReport, Text};
+use crate::request::Digest;
 use pyro_protocol::message::StreamReport;
+use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
@@ -16,9 +18,13 @@ pub(super) struct Output {
     head: Vec<u8>,
     tail: VecDeque<u8>,
     received: usize,
+    /// Of all that arrived, where it may not be what the guest counted.
+    sha256: Option<Sha256>,
     path: PathBuf,
     file: Option<File>,
     error: Option<io::Error>,
+    /// Secrets were taken out of it before it came here: the guest's own account is of something else.
+    pub(super) redacted: bool,
 }
 
 impl Output {
@@ -30,15 +36,26 @@ impl Output {
             head: Vec::new(),
             tail: VecDeque::new(),
             received: 0,
+            sha256: None,
             path,
             file: None,
             error: None,
+            redacted: false,
         }
+    }
+
+    /// Counts by itself: what comes is without secrets.
+    pub(super) fn counting(mut self, counts: bool) -> Self {
+        self.sha256 = counts.then(Sha256::new);
+        self
     }
 
     /// Takes the next bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.received = self.received.saturating_add(bytes.len());
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.update(bytes);
+        }
         if self.received > self.half.saturating_mul(2)
             && self.error.is_none()
             && let Err(error) = self.spill(bytes)
@@ -92,10 +109,19 @@ impl Output {
         if !truncated {
             self.head.extend(&self.tail);
         }
+        let sha256 = self.sha256.filter(|_| self.redacted);
+        let (bytes, sha256) = match sha256 {
+            Some(sha256) => (
+                self.received as u64 + counted.dropped,
+                Digest(sha256.finalize().into()).hex(),
+            ),
+            None => (counted.bytes, counted.sha256.clone()),
+        };
         OutputReport {
-            bytes: counted.bytes,
+            bytes,
             dropped: counted.dropped,
-            sha256: counted.sha256.clone(),
+            sha256,
+            redacted: self.redacted,
             head: Text::from(&self.head[..]),
             tail: truncated.then(|| Text::from(&*self.tail.make_contiguous())),
             truncated,

@@ -6,6 +6,7 @@ use super::redact::Redactor;
 use crate::machine::{CallEvent, CallId, Cancel, Link, LinkError, Wake};
 use crate::plan::{Captured, Plan, PlannedAction, PlannedStep};
 use crate::receipt::{PatchReason, RefusalReport, StepReport};
+use crate::secret::Secrets;
 use crate::workspace::{Baseline, RunDir};
 use pyro_protocol::message::{Failure, FailureCode, Op, Reply};
 use std::os::fd::AsFd as _;
@@ -96,6 +97,8 @@ pub(super) struct Session<'a> {
     /// What is done about texts that differ from their goldens.
     pub(super) goldens: Goldens,
     pub(super) redactor: Redactor,
+    /// What programs may be given, and nobody may see.
+    pub(super) secrets: Secrets,
     /// What steps have captured so far.
     pub(super) captured: Captured,
     cancel: &'a Cancel,
@@ -124,6 +127,7 @@ impl<'a> Session<'a> {
             baseline,
             goldens: Goldens::compare(),
             redactor: Redactor::new(run.id(), plan.redact.iter()),
+            secrets: Secrets::default(),
             captured: Captured::new(),
             cancel,
             cancelling: None,

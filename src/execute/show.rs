@@ -31,6 +31,7 @@ pub(super) fn begin(step: &PlannedStep) -> StepReport {
         notes: Vec::new(),
         captures: BTreeMap::new(),
         attempts: Vec::new(),
+        redacted: false,
     }
 }
 

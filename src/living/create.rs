@@ -13,8 +13,9 @@ use crate::execute::{chain, fill_living};
 use crate::keeper;
 use crate::plan::Plan;
 use crate::request::{Duration, Request, canonical_json, with_absolute_paths};
+use crate::secret::Secrets;
 use crate::workspace::registry::{
-    NewWorkspace, Record, Resources, SeedMode, SeedRecord, WorkspaceId,
+    NewWorkspace, Record, Resources, SecretRecord, SeedMode, SeedRecord, WorkspaceId,
 };
 use crate::workspace::{Home, Lifecycle};
 use pyro_protocol::message::{Op, TreeMark};
@@ -35,6 +36,8 @@ pub struct Asked<'a> {
     pub plan: &'a Plan,
     /// Where its relative paths begin.
     pub base_dir: &'a Path,
+    /// The values of its secrets.
+    pub secrets: &'a Secrets,
 }
 
 impl Workspaces {
@@ -84,6 +87,7 @@ impl Workspaces {
             request,
             plan,
             base_dir,
+            secrets,
         } = asked;
         let ttl = request.workspace.ttl.unwrap_or(DEFAULT_TTL);
         let now = Self::now();
@@ -98,10 +102,16 @@ impl Workspaces {
             ttl_ms: ttl.as_millis(),
             network_policy: "off".to_owned(),
             execution_mode: "namespace".to_owned(),
-            secrets: Vec::new(),
+            secrets: (plan.workspace.secrets.iter())
+                .map(|secret| SecretRecord {
+                    name: secret.name.clone(),
+                    source_kind: secret.from.kind().to_owned(),
+                })
+                .collect(),
             created_at: now,
             request: canonical_json(&with_absolute_paths(request, &base)),
         })?;
+        home.write_secrets(secrets, lifecycle)?;
         home.write_recipe(&recipe(plan, ttl), lifecycle)?;
         Made::of(plan).write(home)?;
         let starting = keeper::begin(home, lifecycle)?;

@@ -3,6 +3,7 @@
 //! Every path is one `openat2` below the tree, so no link leads out of it.
 
 use super::{LivingError, Workspaces};
+use crate::secret::Redaction;
 use crate::workspace::registry::{Record, State};
 use crate::workspace::{Home, Lifecycle};
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, openat2};
@@ -36,10 +37,20 @@ pub struct DiskEntry {
 /// A file, or the beginning of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskFile {
-    /// Its first bytes.
+    /// Its first bytes, without secrets.
     pub bytes: Vec<u8>,
     /// Of all of it.
     pub size: u64,
+    /// Whether there is more than what was read.
+    pub truncated: bool,
+    /// Whether secrets were taken out.
+    pub redacted: bool,
+}
+
+/// What takes the secrets that a workspace keeps out of texts.
+fn kept(record: &Record, home: &Home) -> Result<Redaction, LivingError> {
+    let names = record.secrets.iter().map(|secret| secret.name.as_str());
+    Ok(home.secrets(names)?.redaction().clone())
 }
 
 impl Workspaces {
@@ -66,6 +77,13 @@ impl Workspaces {
             _ => found.push(stat),
         }
         found.sort_by(|a, b| a.path.cmp(&b.path));
+        let redaction = kept(&record, &home)?;
+        for entry in &mut found {
+            entry.path = redaction.bytes(&entry.path).into_owned();
+            if let Some(target) = &mut entry.target {
+                *target = redaction.bytes(target).into_owned();
+            }
+        }
         Ok((record, found))
     }
 
@@ -81,6 +99,7 @@ impl Workspaces {
     ) -> Result<(Record, DiskFile), LivingError> {
         let (record, home, _lifecycle) = self.stopped(name_or_id)?;
         let path = below(path)?;
+        let redaction = kept(&record, &home)?;
         let read = || {
             let root = root(&home)?;
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -90,9 +109,17 @@ impl Workspaces {
                 return Err(io::Error::other("it is no file"));
             }
             let mut bytes = Vec::new();
-            file.take(max_bytes).read_to_end(&mut bytes)?;
+            file.take(max_bytes.saturating_add(redaction.reach()))
+                .read_to_end(&mut bytes)?;
+            let end = usize::try_from(max_bytes).map_or(bytes.len(), |most| most.min(bytes.len()));
+            let clean = redaction.within(&bytes, 0..end).into_owned();
             let size = metadata.len();
-            Ok(DiskFile { bytes, size })
+            Ok(DiskFile {
+                truncated: size > end as u64,
+                redacted: clean != bytes[..end],
+                bytes: clean,
+                size,
+            })
         };
         let file = read().map_err(|source| LivingError::Disk {
             what: "read",
@@ -133,6 +160,15 @@ impl Workspaces {
             let _gone = std::fs::remove_file(output);
             failed(error)
         })
+    }
+
+    /// What takes the secrets of a workspace out of texts.
+    ///
+    /// # Errors
+    /// Where there is no such workspace, or a secret that it keeps cannot be read.
+    pub fn redaction(&mut self, name_or_id: &str) -> Result<Redaction, LivingError> {
+        let record = self.find(name_or_id)?;
+        kept(&record, &self.home(&record.id)?)
     }
 
     /// A workspace that is stopped, and stays so while the lifecycle is held.

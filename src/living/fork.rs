@@ -175,6 +175,9 @@ impl Workspaces {
                 written.map_err(keeper::KeeperError::Talk)?;
             }
         }
+        // Its history needs them, and whoever may use the one may use the other.
+        let names = origin.secrets.iter().map(|secret| secret.name.as_str());
+        home.write_secrets(&from.secrets(names)?, lifecycle)?;
         home.write_recipe(&from.recipe()?, lifecycle)?;
         Made::read(from)?.write(home)?;
         copied

@@ -54,6 +54,7 @@ impl Workspaces {
             name: record.name.clone(),
             noted,
             started: keeper::is_running(&home)?,
+            secrets: record.secrets.iter().map(|one| one.name.clone()).collect(),
             snapshots: snapshots.map(|snapshot| snapshot.name).collect(),
             made: made.facts,
         })

@@ -18,6 +18,7 @@ mod life;
 mod look;
 mod made;
 mod mend;
+mod noted;
 mod prune;
 mod recipe;
 mod replay;

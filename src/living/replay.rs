@@ -2,10 +2,16 @@
 
 use super::{LivingError, Workspaces};
 use crate::receipt::{ExecReport, StepOutcome, StepReport, read_receipt};
-use crate::request::{Action, Expect, Request, Signal, Step, Syntax, TextExpect, parse};
+use crate::request::{
+    Action, Expect, Request, Signal, Step, Syntax, TextExpect, canonical_json, parse,
+};
+use crate::secret::TAG;
 use crate::workspace::registry::{HistoryEntry, INTERRUPTED, Page};
 use std::collections::BTreeSet;
 use std::path::Path;
+
+/// Why steps are left out that held a secret themselves, instead of naming it.
+const HIDDEN: &str = "a secret stood in it, which is not kept";
 
 impl Workspaces {
     /// The request that makes such a workspace and does to it what was done to this one: every step that had an effect,
@@ -23,6 +29,15 @@ impl Workspaces {
         for entry in self.registry.history(&record.id, Page::All)? {
             let steps = read(&entry.request)?.steps;
             let (steps, why) = replayed(&entry, steps);
+            // What was taken out of a step cannot be put back into it.
+            let hidden = !record.secrets.is_empty() && entry.request.contains(TAG);
+            let (steps, why) = match hidden {
+                true => (
+                    steps.into_iter().filter(is_whole).collect(),
+                    Some(HIDDEN.to_owned()),
+                ),
+                false => (steps, why),
+            };
             if let Some(why) = why {
                 left_out.push(format!("#{} ({}: {why})", entry.sequence, entry.kind));
             }
@@ -51,6 +66,15 @@ fn read(text: &str) -> Result<Request, LivingError> {
     parse("history", text.as_bytes(), Syntax::Json)
         .map(|(request, _)| request)
         .map_err(|errors| LivingError::History(errors.to_string()))
+}
+
+/// Whether nothing was taken out of a step.
+fn is_whole(step: &Step) -> bool {
+    let alone = Request {
+        steps: vec![step.clone()],
+        ..Request::default()
+    };
+    !canonical_json(&alone).contains(TAG)
 }
 
 /// The steps of an entry that had an effect, and why they may not be all.

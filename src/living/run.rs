@@ -2,8 +2,9 @@
 
 use super::ask::ask;
 use super::made::Made;
+use super::noted::hidden;
 use super::{LivingError, Workspaces};
-use crate::execute::{Event, Goldens, Living, Ran, execute_in};
+use crate::execute::{Event, Goldens, Living, Ran, execute_in, hide};
 use crate::keeper;
 use crate::machine::Cancel;
 use crate::plan::{Plan, PlannedAction, PlannedStep};
@@ -43,6 +44,11 @@ impl Workspaces {
         }
         Self::started(&record)?;
         let home = self.home(&id)?;
+        // Without them nothing may be run: they could not be taken out of what comes of it.
+        let names = record.secrets.iter().map(|secret| secret.name.as_str());
+        let secrets = home.secrets(names)?;
+        let plan = &*hide::plan(plan, secrets.redaction());
+        let noted = &hidden(noted, secrets.redaction());
         self.forget_unregistered(&home, &id, plan)?;
         let isolation = Made::read(&home)?.isolation;
         let link = keeper::connect(&home)?;
@@ -55,6 +61,7 @@ impl Workspaces {
             link,
             home: &home.run(),
             isolation,
+            secrets: &secrets,
         };
         let ran = execute_in(plan, living, (&run, &folder), cancel, goldens, on_event);
         let ran = ran.map_err(LivingError::Execute)?;

@@ -89,6 +89,9 @@ pub fn describe(plan: &Plan, style: Style) -> String {
         let names = escape(reach.host_variables.join(", "));
         text.push_str(&format!(" · host variables {names}"));
     }
+    if reach.secrets > 0 {
+        text.push_str(&format!(" · secrets {}", grouped(reach.secrets)));
+    }
     page.field("reach", &text);
     if !reach.outside.is_empty() {
         let paths: Vec<_> = reach.outside.iter().map(escape).collect();
@@ -154,6 +157,7 @@ impl Page {
                 "",
                 "what is in it is not looked at; every step is checked when it runs",
             );
+            self.secrets(workspace);
             return;
         }
         let note = workspace.machine_note.as_ref();
@@ -207,6 +211,7 @@ impl Page {
             let path = escape(path.as_os_str().as_encoded_bytes());
             self.field(name, &format!("{path} (read-only)"));
         }
+        self.secrets(workspace);
         if let Some(keep) = &workspace.keep {
             let when = match keep.always {
                 true => "in any case",
@@ -220,6 +225,17 @@ impl Page {
         }
         for note in &workspace.notes {
             self.field("note", &escape(note));
+        }
+    }
+
+    fn secrets(&mut self, workspace: &PlannedWorkspace) {
+        for (index, secret) in workspace.secrets.iter().enumerate() {
+            let name = if index == 0 { "secrets" } else { "" };
+            let text = match &secret.shown {
+                Some(source) => format!("{} from {}", secret.name, escape(source)),
+                None => format!("{}, which it keeps", secret.name),
+            };
+            self.field(name, &text);
         }
     }
 

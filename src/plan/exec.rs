@@ -3,7 +3,7 @@
 use super::draft::Draft;
 use super::planner::Planner;
 use super::tree::{Lead, Node};
-use super::{Certainty, PlannedAction, PlannedExec, Problem, ProblemCode, expect, text};
+use super::{Certainty, PlannedAction, PlannedExec, Problem, ProblemCode, expect, secrets, text};
 use crate::request::{Command, Duration, Exec, Expect, GuestPath, Size};
 use pyro_protocol::Bytes;
 use std::collections::BTreeMap;
@@ -35,6 +35,7 @@ pub(super) fn plan(
         command,
         cwd,
         env,
+        secrets: _,
         stdin,
         timeout,
         max_output,
@@ -48,6 +49,7 @@ pub(super) fn plan(
         Some(_) | None => directory(planner, cwd.as_deref(), draft),
     };
     let env = environment(env, draft);
+    let secrets = secrets::mapped(&planner.secrets, exec, draft);
     let stdin = stdin
         .as_ref()
         .and_then(|stdin| draft.content(stdin, &planner.facts.from, &place.at("stdin")));
@@ -72,6 +74,7 @@ pub(super) fn plan(
         shown,
         cwd,
         env,
+        secrets,
         stdin,
         timeout: timeout.unwrap_or(TIMEOUT),
         max_output: max_output.unwrap_or(MAX_OUTPUT),

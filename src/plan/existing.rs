@@ -2,7 +2,7 @@
 
 use super::{
     Enforcement, ExistingWorkspace, PlannedEnvironment, PlannedLimit, PlannedMachine,
-    PlannedWorkspace, Problem, ProblemCode, text,
+    PlannedSecret, PlannedSecretSource, PlannedWorkspace, Problem, ProblemCode, text,
 };
 use crate::preflight::{ExistingFact, LivingFact, MadeFact};
 use crate::request::Pointer;
@@ -91,6 +91,13 @@ fn planned(living: &LivingFact) -> PlannedWorkspace {
         },
         environment_shown: environment.clone(),
         expose: expose.clone(),
+        secrets: (living.secrets.iter())
+            .map(|name| PlannedSecret {
+                name: name.clone(),
+                shown: None,
+                from: PlannedSecretSource::Kept,
+            })
+            .collect(),
         limits: *limits,
         limits_shown: limits_shown.collect(),
         hostname: hostname.clone(),
@@ -112,6 +119,7 @@ fn nothing() -> PlannedWorkspace {
         machine_note: None,
         seed: None,
         expose: Vec::new(),
+        secrets: Vec::new(),
         limits: Limits {
             processes: 0,
             memory: 0,

@@ -94,6 +94,9 @@ fn body(plan: &Plan) -> Map<String, Value> {
     if !plan.reach.host_variables.is_empty() {
         reach["host_variables"] = plan.reach.host_variables.clone().into();
     }
+    if plan.reach.secrets > 0 {
+        reach["secrets"] = plan.reach.secrets.into();
+    }
     let mut out = Map::new();
     if !plan.left_out.is_empty() {
         let left_out = plan.left_out.iter();
@@ -233,6 +236,14 @@ fn workspace(workspace: &PlannedWorkspace) -> Value {
     }
     if let Some(existing) = existing {
         out["existing"] = existing;
+    }
+    if !workspace.secrets.is_empty() {
+        let secrets = workspace.secrets.iter();
+        let secrets = secrets.map(|secret| match &secret.shown {
+            Some(source) => json!({"name": secret.name, "source": source}),
+            None => json!({"name": secret.name}),
+        });
+        out["secrets"] = secrets.collect();
     }
     if let Some(name) = &workspace.name {
         out["name"] = name.clone().into();
@@ -417,6 +428,11 @@ fn exec(exec: &PlannedExec) -> Map<String, Value> {
         ("expect_stdout", checks(&exec.stdout)),
         ("expect_stderr", checks(&exec.stderr)),
     ]);
+    if !exec.secrets.is_empty() {
+        let secrets = exec.secrets.iter();
+        let secrets = secrets.map(|(name, variable)| (name.clone(), variable.clone().into()));
+        out.insert("secrets".to_owned(), Value::Object(secrets.collect()));
+    }
     put(&mut out, "cwd", &exec.cwd);
     if let Some(stdin) = &exec.stdin {
         put(&mut out, "stdin", stdin);

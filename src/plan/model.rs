@@ -64,6 +64,8 @@ pub struct PlannedWorkspace {
     pub seed: Option<PlannedSeed>,
     /// Host paths shown read-only at the same place: absolute, links resolved.
     pub expose: Vec<PathBuf>,
+    /// Its secrets, sorted by name. No plan has a value.
+    pub secrets: Vec<PlannedSecret>,
     /// In force for the whole workspace.
     pub limits: Limits,
     /// Control groups that hold programs to them.
@@ -97,6 +99,42 @@ pub struct ExistingWorkspace {
     pub name: Option<String>,
     /// The request as the history of the workspace keeps it.
     pub noted: String,
+}
+
+/// A secret of the workspace: what it is called, and where its value will come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedSecret {
+    /// What steps call it.
+    pub name: String,
+    /// As the request says it; of a workspace that lives nothing.
+    pub shown: Option<String>,
+    /// Where its value is read when it is needed.
+    pub from: PlannedSecretSource,
+}
+
+/// Where the value of a secret is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlannedSecretSource {
+    /// The caller holds it.
+    Literal,
+    /// A variable of the host's environment.
+    Variable(String),
+    /// A host file: absolute.
+    File(PathBuf),
+    /// The workspace that lives keeps it.
+    Kept,
+}
+
+impl PlannedSecretSource {
+    /// `literal`, `env`, `file`; `kept` where the workspace has it already.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Literal => "literal",
+            Self::Variable(_) => "env",
+            Self::File(_) => "file",
+            Self::Kept => "kept",
+        }
+    }
 }
 
 /// What happens to `/workspace` when the run is over.
@@ -327,8 +365,10 @@ pub struct PlannedExec {
     pub shown: String,
     /// Absolute, as the program sees it.
     pub cwd: Bytes,
-    /// The whole environment, sorted by name.
+    /// The whole environment but for secrets, sorted by name.
     pub env: Vec<(Bytes, Bytes)>,
+    /// Secrets that it gets, sorted by name, each with its variable.
+    pub secrets: Vec<(String, String)>,
     /// Standard input; `/dev/null` when absent.
     pub stdin: Option<Vec<u8>>,
     /// After this long everything it started is ended.
@@ -510,6 +550,8 @@ pub struct Reach {
     pub host_reads: u64,
     /// Host variables read, by name, in the order of the request.
     pub host_variables: Vec<String>,
+    /// How many secrets programs may be given.
+    pub secrets: u64,
     /// Host paths written.
     pub host_writes: Vec<HostWrite>,
     /// Host paths shown inside.

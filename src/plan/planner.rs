@@ -36,6 +36,8 @@ pub fn plan_with(
     if workspace.limits.disk > 0 {
         planner.disk = workspace.limits.disk;
     }
+    let names = workspace.secrets.iter().map(|secret| secret.name.clone());
+    planner.secrets = names.collect();
     let steps: Vec<_> = (request.selected())
         .map(|(index, step)| planner.step(index, step))
         .collect();
@@ -87,6 +89,7 @@ pub fn plan_with(
         reach: Reach {
             host_reads: copied + read,
             host_variables: request.env.clone(),
+            secrets: workspace.secrets.len() as u64,
             host_writes,
             exposed: workspace.expose.clone(),
             outside: facts.outside.iter().cloned().collect(),
@@ -112,6 +115,8 @@ pub(super) struct Planner<'a> {
     pub(super) commands: Vec<usize>,
     /// Bytes that the workspace may add to the disk.
     pub(super) disk: u64,
+    /// The names of the workspace's secrets.
+    pub(super) secrets: Vec<String>,
     pub(super) problems: Vec<Problem>,
     pub(super) host_writes: Vec<HostWrite>,
     /// The host paths of the exports so far: by which step, and whether it is known to be a file.
@@ -140,6 +145,7 @@ impl<'a> Planner<'a> {
             tree,
             commands,
             disk: u64::MAX,
+            secrets: Vec::new(),
             problems: Vec::new(),
             host_writes: Vec::new(),
             exported: BTreeMap::new(),

@@ -168,6 +168,14 @@ codes! {
     ExposeRefused = "expose-refused",
     /// A path to expose cannot be looked at.
     ExposeUnreadable = "expose-unreadable",
+    /// The variable or file that a secret comes from is not there.
+    SecretMissing = "secret-missing",
+    /// What a secret comes from cannot be read, or holds what cannot be a secret.
+    SecretUnusable = "secret-unusable",
+    /// The workspace has no secret of that name.
+    SecretUnknown = "secret-unknown",
+    /// A variable that a secret is to go into is taken.
+    SecretTwice = "secret-twice",
     /// A limit, time or mode that cannot be used.
     OutOfRange = "out-of-range",
     /// Two steps have one id.

@@ -279,6 +279,21 @@ fn workspace() -> Vec<Field> {
             one("existing"),
             "The workspace that lives and is used; nothing is made then.",
         ),
+        maybe(
+            "secrets",
+            list(object(
+                "A secret. No plan has its value.",
+                [
+                    field("name", text(), "What steps call it."),
+                    maybe(
+                        "source",
+                        text(),
+                        "Where its value comes from, as the request says it; left out where the workspace keeps it.",
+                    ),
+                ],
+            )),
+            "Its secrets.",
+        ),
         maybe("name", text(), "What it is called."),
         maybe(
             "labels",
@@ -367,6 +382,11 @@ fn reach() -> Vec<Field> {
             "Names of the host variables that it reads.",
         ),
         maybe(
+            "secrets",
+            number(),
+            "How many secrets programs may be given.",
+        ),
+        maybe(
             "outside",
             list(text()),
             "Host paths read or written that lie outside of the request's repository.",
@@ -414,7 +434,16 @@ fn step() -> Vec<Field> {
             list(text()),
             "`exec`: the program and its arguments.",
         ),
-        maybe("env", strings, "`exec`: the whole environment."),
+        maybe(
+            "env",
+            strings.clone(),
+            "`exec`: the whole environment but for secrets.",
+        ),
+        maybe(
+            "secrets",
+            strings,
+            "`exec`: secrets that it gets, each with its variable.",
+        ),
         maybe(
             "timeout_ms",
             number(),

@@ -293,6 +293,12 @@ fn settings(exec: &PlannedExec) -> Vec<String> {
     if exec.max_output != Size::from_bytes(1 << 20) {
         out.push(format!("keeps {} of each output", exec.max_output));
     }
+    for (name, variable) in &exec.secrets {
+        out.push(match name == variable {
+            true => format!("the secret {name}"),
+            false => format!("the secret {name} as {variable}"),
+        });
+    }
     for (key, value) in &exec.env {
         if !super::exec::is_default(key, value) {
             out.push(format!("{}={}", escape(&key.0), excerpt_plain(value)));

@@ -32,6 +32,7 @@ fn exec(command: Command) -> Exec {
         command,
         cwd: None,
         env: [].into(),
+        secrets: [].into(),
         stdin: None,
         timeout: None,
         max_output: None,

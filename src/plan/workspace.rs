@@ -5,7 +5,7 @@ use super::{
     PlannedEnvironment, PlannedKeep, PlannedMachine, PlannedWorkspace, Problem, ProblemCode,
     existing,
     limits::{self, Decided},
-    text,
+    secrets, text,
 };
 use crate::exclude;
 use crate::preflight::{EnvironmentFact, ExposeFact, Facts, SeedFact, SeedListing};
@@ -79,6 +79,7 @@ pub(super) fn plan(
                 .to_owned(),
         );
     }
+    let secrets = secrets::plan(workspace, facts, &place.at("secrets"), problems);
     let Decided {
         limits,
         groups,
@@ -95,6 +96,7 @@ pub(super) fn plan(
         machine_note,
         seed,
         expose: without_repeats(expose),
+        secrets,
         limits,
         groups,
         processors,

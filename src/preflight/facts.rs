@@ -29,6 +29,9 @@ pub struct Facts {
     pub environment: Option<EnvironmentFact>,
     /// Exposed paths, by the request's spelling.
     pub expose: BTreeMap<String, ExposeFact>,
+    /// Where secrets come from, by their names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, SecretFact>,
     /// Files that the request takes text from, by its spelling.
     pub from: BTreeMap<String, FileFact>,
     /// Goldens, by the request's spelling.
@@ -69,6 +72,9 @@ pub struct LivingFact {
     /// The request as the history of the workspace keeps it: canonical, variables filled in, host paths absolute.
     #[serde(default)]
     pub noted: String,
+    /// The names of its secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
     /// The snapshots that there are, besides the baseline.
     pub snapshots: Vec<String>,
     /// How it was made.
@@ -90,6 +96,42 @@ pub struct MadeFact {
     pub limits: Limits,
     /// The same for people.
     pub limits_shown: Vec<LimitFact>,
+}
+
+/// Where the value of a secret comes from. The value itself is no fact: a plan must not know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretFact {
+    /// Of a file: absolute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// The caller holds the value, and what the request says is not looked at.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub literal: bool,
+    /// Whether it can be used.
+    pub state: SecretState,
+}
+
+/// Whether the value of a secret can be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretState {
+    /// It is there.
+    Ready,
+    /// The variable is not set, or the file not there.
+    Missing,
+    /// The path begins with `~/`, and the caller has no home.
+    NoHome,
+    /// It cannot be read; why, in words.
+    Unreadable(String),
+    /// It cannot be a secret.
+    Unfit {
+        /// Completes "its value ...".
+        why: String,
+        /// One thing to try.
+        help: String,
+    },
+    /// It can be read only once, as a pipe can: when it is needed.
+    Later,
 }
 
 /// A limit, for people.

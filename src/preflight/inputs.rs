@@ -5,8 +5,8 @@
 //! sizes, times and link targets.
 
 use super::facts::{
-    EntryKind, EnvironmentFact, ExportFact, ExposeFact, Facts, FileFact, SeedEntry, SeedFact,
-    TargetFact,
+    EntryKind, EnvironmentFact, ExportFact, ExposeFact, Facts, FileFact, SecretState, SeedEntry,
+    SeedFact, TargetFact,
 };
 use super::file::{kind_word, why};
 use crate::request::{Digest, HostVariable};
@@ -47,6 +47,8 @@ pub enum InputKind {
     Host,
     /// A host variable that the request reads.
     Variable,
+    /// Where a secret comes from.
+    Secret,
     /// The system tree.
     Environment,
     /// A host path that is shown inside.
@@ -71,6 +73,7 @@ impl InputKind {
             Self::Request => "request",
             Self::Host => "host",
             Self::Variable => "variable",
+            Self::Secret => "secret",
             Self::Environment => "environment",
             Self::Expose => "expose",
             Self::Seed => "seed",
@@ -109,6 +112,20 @@ pub fn inputs(facts: &Facts) -> Vec<Input> {
             HostVariable::NotText => ("not UTF-8", None),
         };
         out.push(Input::new(InputKind::Variable, name.as_str(), is, digest));
+    }
+    for (name, fact) in &facts.secrets {
+        // No digest: whoever reads the saved plan could try values against it.
+        let is = match (&fact.state, &fact.path) {
+            (SecretState::Ready, None) => "set".to_owned(),
+            (SecretState::Missing, None) => "not set".to_owned(),
+            (SecretState::Ready, Some(path)) => format!("file at {}", path.display()),
+            (SecretState::Missing, Some(path)) => format!("nothing at {}", path.display()),
+            (SecretState::Later, _) => "read when it is needed".to_owned(),
+            (SecretState::NoHome, _) => "no home is known".to_owned(),
+            (SecretState::Unreadable(why), _) => format!("unreadable: {why}"),
+            (SecretState::Unfit { why, .. }, _) => format!("a value that {why}"),
+        };
+        out.push(Input::new(InputKind::Secret, name.as_str(), is, None));
     }
     for (name, fact) in &facts.from {
         let (is, digest) = file(fact);

@@ -9,21 +9,22 @@ mod file;
 mod groups;
 mod host;
 mod inputs;
+mod secret;
 mod seed;
 mod touched;
 
 pub use facts::{
     ArchiveFact, EntryKind, EnvironmentFact, ExistingFact, ExportFact, ExposeFact, Facts, FileFact,
     GoldenFact, GroupFacts, GroupVersion, HostFacts, LimitFact, LivingFact, MAX_FILE, MAX_LEFT_OUT,
-    MadeFact, ParentFact, SeedContent, SeedEntry, SeedFact, SeedLeftOut, SeedListing, SyncFact,
-    TargetFact,
+    MadeFact, ParentFact, SecretFact, SecretState, SeedContent, SeedEntry, SeedFact, SeedLeftOut,
+    SeedListing, SyncFact, TargetFact,
 };
 
 pub(crate) use inputs::sync_name;
 pub use inputs::{Input, InputKind, inputs};
 
 use crate::exclude::Exclude;
-use crate::request::{Action, Environment, HostVariable, Request, Size};
+use crate::request::{Action, Environment, HostVariable, Request, SecretSource, Size};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -101,6 +102,11 @@ pub fn gather(request: &Request, around: &Surroundings) -> Facts {
             .expose
             .insert(path.clone(), host::expose(path, around));
     }
+    for (name, source) in &request.workspace.secrets {
+        facts
+            .secrets
+            .insert(name.clone(), secret::look(source, around));
+    }
     for golden in touched::goldens(request) {
         let fact = GoldenFact {
             place: host::export(base, golden),
@@ -122,6 +128,14 @@ pub fn gather(request: &Request, around: &Surroundings) -> Facts {
         .filter(|path| !host::resolve(&base.join(path)).0.starts_with(&repository))
         .cloned()
         .collect();
+    for (name, source) in &request.workspace.secrets {
+        let path = facts.secrets.get(name).and_then(|fact| fact.path.as_ref());
+        if let (Some(path), SecretSource::File(shown)) = (path, source)
+            && !host::resolve(path).0.starts_with(&repository)
+        {
+            facts.outside.insert(shown.clone());
+        }
+    }
     facts
 }
 

@@ -3,6 +3,7 @@
 //! The prose is `specs/receipt.md`.
 
 mod compare;
+mod hide;
 mod kept;
 mod model;
 mod paths;
@@ -14,6 +15,7 @@ mod step;
 mod text;
 
 pub use compare::{Difference, compare};
+pub(crate) use hide::has_secret;
 pub use kept::{FindError, Kept, ReadError, find, kept, read_receipt};
 pub use model::{
     EnvironmentReport, KeptReport, LeftOutReport, Outcome, Receipt, RequestReport, SeedReport,

@@ -26,6 +26,9 @@ pub struct FileReport {
     /// Of `read`: whether there is more than `content`.
     #[serde(default)]
     pub truncated: bool,
+    /// Of `read`: whether secrets were taken out of `content`, which is not what the file holds then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redacted: bool,
 }
 
 /// Where a hunk landed.

@@ -91,6 +91,9 @@ pub struct StepReport {
     /// The attempts before the last one, in order; everything else is about the last one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<AttemptReport>,
+    /// Whether secrets were taken out of anything that is said here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redacted: bool,
 }
 
 /// An attempt of a step that failed and was followed by another.
@@ -147,7 +150,7 @@ pub struct ExecReport {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OutputReport {
-    /// All that was written.
+    /// All that was written; where it is `redacted`, with `[REDACTED]` in the place of secrets.
     pub bytes: u64,
     /// Of these, the last ones, which were not kept anywhere.
     pub dropped: u64,
@@ -163,6 +166,9 @@ pub struct OutputReport {
     /// Where all kept bytes are, beside the receipt in the state directory, where `truncated`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
+    /// Whether secrets were taken out of it; the digest is of what is left then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redacted: bool,
 }
 
 impl OutputReport {

@@ -104,6 +104,10 @@ impl RequestBuilder {
         push(&mut self.tree, &["workspace", "expose"], Node::text(path));
         self
     }
+    /// One more secret, and where its value comes from: `env:NAME` or `file:PATH`.
+    pub fn secret(self, name: &str, source: impl Into<String>) -> Self {
+        self.set(&["workspace", "secrets", name], Node::text(source))
+    }
     /// Processors that all processes together may keep busy, such as `2` or `1.5`.
     pub fn cpus(self, cpus: impl ToString) -> Self {
         self.set(&["workspace", "cpus"], Node::text(cpus.to_string()))

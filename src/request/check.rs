@@ -211,6 +211,7 @@ impl Checker<'_> {
             | Shape::Some(_)
             | Shape::Map(..)
             | Shape::SomeMap(..)
+            | Shape::Names(_)
             | Shape::Table(_)
             | Shape::TextOr(..)
             | Shape::Command
@@ -296,6 +297,14 @@ impl Checker<'_> {
             }
             (Shape::OneOrMore(_) | Shape::Some(_), Value::List(items)) if items.is_empty() => {
                 self.empty(node, at);
+            }
+            (Shape::Names(kind), Value::List(items)) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.value(&Shape::Text(*kind), item, &at.index(index));
+                }
+            }
+            (Shape::Names(kind), Value::Table(entries)) => {
+                self.map(*kind, &Shape::Text(*kind), entries, at);
             }
             (Shape::List(of) | Shape::OneOrMore(of) | Shape::Some(of), Value::List(items)) => {
                 for (index, item) in items.iter().enumerate() {

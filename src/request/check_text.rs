@@ -6,8 +6,8 @@ use super::shape::{Kind, either};
 use super::suggest::did_you_mean;
 use super::tree::Span;
 use super::{
-    Digest, Duration, ErrorCode, GuestPath, Point, Pointer, ReferenceError, Signal, Size,
-    SnapshotName, StepId,
+    Digest, Duration, ErrorCode, GuestPath, Point, Pointer, ReferenceError, SecretSource, Signal,
+    Size, SnapshotName, StepId,
 };
 use base64::Engine as _;
 
@@ -20,7 +20,8 @@ impl Checker<'_> {
         let substituted;
         let mut text = text;
         // What kind of environment it is must be told without variables; its path may have some.
-        let plain = kind == Kind::Environment && environment(text).is_err();
+        let plain = (kind == Kind::Environment && environment(text).is_err())
+            || (kind == Kind::SecretSource && !text.starts_with("file:"));
         if !plain && kind.interpolates(self.interpolate) {
             match substitute(text, kind, &self.scope) {
                 Ok(Filled::Text(result)) => substituted = result,
@@ -250,6 +251,8 @@ pub(crate) fn check(kind: Kind, text: &str) -> Result<(), Wrong> {
                 .help("a name is not empty and has no `=` and no NUL byte in it"))
         }
         Kind::EnvName => Ok(()),
+        Kind::SecretName => secret_name(text),
+        Kind::SecretSource => secret_source(text),
     }
 }
 
@@ -296,6 +299,30 @@ fn environment(text: &str) -> Result<(), Wrong> {
         Some(path) => no_nul(path),
         None => Err(wrong("not an environment")),
     }
+}
+
+fn secret_name(text: &str) -> Result<(), Wrong> {
+    if text.len() <= 64 && host_variable(text).is_ok() {
+        return Ok(());
+    }
+    Err(Wrong::new(ErrorCode::BadName, "not a name")
+        .because("is not the name of a secret, or of a variable for one")
+        .help("a name is a letter or `_`, then letters, digits or `_`, at most 64 in all"))
+}
+
+fn secret_source(text: &str) -> Result<(), Wrong> {
+    if let Some(path) = text.strip_prefix("file:") {
+        no_nul(path)?;
+    }
+    if SecretSource::parse(text).is_some() {
+        return Ok(());
+    }
+    // A value in its place is not repeated.
+    let mut wrong = Wrong::new(ErrorCode::BadValue, "not a source")
+        .because("must say where the secret comes from: `env:NAME` or `file:PATH`")
+        .help("a request holds no values of secrets: put the value into a variable of the host, or into a file");
+    wrong.valid = vec!["env:NAME".into(), "file:PATH".into()];
+    Err(wrong)
 }
 
 /// Names and values of labels: 1 to 120 characters on one line.

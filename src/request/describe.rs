@@ -134,6 +134,7 @@ fn value(shape: &Shape) -> String {
         | Shape::Some(_)
         | Shape::Map(..)
         | Shape::SomeMap(..)
+        | Shape::Names(_)
         | Shape::Table(_)
         | Shape::TextOr(..)
         | Shape::Command

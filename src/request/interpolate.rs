@@ -3,7 +3,8 @@
 use super::capture::{HostVariable, Template};
 use super::check_text;
 use super::model::{
-    Action, Command, Content, Environment, Exec, Expect, Pointer, Request, Step, TextExpect,
+    Action, Command, Content, Environment, Exec, Expect, Pointer, Request, SecretSource, Step,
+    TextExpect,
 };
 use super::reference::{Dangling, Filled, put_in, substitute};
 use super::scope::Scope;
@@ -230,6 +231,11 @@ pub(super) fn visit_workspace(request: &mut Request, visit: &mut impl Visit) {
     for (index, path) in workspace.expose.iter_mut().enumerate() {
         visit(Kind::HostPath, at.at("expose").at(index), path);
     }
+    for (name, source) in &mut workspace.secrets {
+        if let SecretSource::File(path) = source {
+            visit(Kind::HostPath, at.at("secrets").at(name), path);
+        }
+    }
 }
 
 pub(super) fn visit_step(step: &mut Step, at: &Pointer, visit: &mut impl Visit) {
@@ -295,6 +301,7 @@ fn visit_exec(exec: &mut Exec, payload: Option<Kind>, at: &Pointer, visit: &mut 
         command,
         cwd,
         env,
+        secrets: _,
         stdin,
         timeout: _,
         max_output: _,

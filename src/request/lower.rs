@@ -3,8 +3,8 @@
 use super::model::{
     Action, ChangedExpect, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, Keep,
     List, MachineChoice, Missing, Move, Overwrite, PatchMatch, PatchStep, Point, Read, Request,
-    Reset, Signal, Snapshot, SnapshotName, Step, StepId, SyncStep, TextExpect, Workspace, Write,
-    WriteFile,
+    Reset, SecretSource, Signal, Snapshot, SnapshotName, Step, StepId, SyncStep, TextExpect,
+    Workspace, Write, WriteFile,
 };
 use super::tree::{Node, Value};
 use super::{
@@ -64,6 +64,12 @@ fn workspace(node: &Node) -> Workspace {
         name: text(node, "name"),
         labels: texts_by_name(node, "labels"),
         expose: texts(node, "expose"),
+        secrets: entries_of(node, "secrets")
+            .map(|(name, source)| {
+                let source = SecretSource::parse(string(source)).expect(CHECKED);
+                (name.to_owned(), source)
+            })
+            .collect(),
         cpus: node.get("cpus").map(|node| {
             let read = match node.as_text() {
                 Some(text) => Cpus::parse(text),
@@ -198,6 +204,13 @@ fn exec(node: &Node, value: &Node) -> Exec {
         },
         cwd: text(node, "cwd"),
         env: texts_by_name(node, "env"),
+        secrets: match node.get("secrets") {
+            Some(names) if matches!(names.value, Value::List(_)) => strings(names)
+                .into_iter()
+                .map(|name| (name.clone(), name))
+                .collect(),
+            Some(_) | None => texts_by_name(node, "secrets"),
+        },
         stdin: node.get("stdin").map(content),
         timeout: duration(node, "timeout"),
         max_output: size(node, "max_output"),

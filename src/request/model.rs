@@ -92,6 +92,8 @@ pub struct Workspace {
     pub labels: BTreeMap<String, String>,
     /// Host paths shown read-only at the same place. `~/` is the caller's home.
     pub expose: Vec<String>,
+    /// Values that only programs that ask for them get, by name; here it says where they come from.
+    pub secrets: BTreeMap<String, SecretSource>,
     /// Processors that all processes together may keep busy.
     pub cpus: Option<Cpus>,
     /// Memory of all processes together.
@@ -104,6 +106,37 @@ pub struct Workspace {
     pub keep: Keep,
     /// For how long, where it does.
     pub ttl: Option<Duration>,
+}
+
+/// Where the value of a secret comes from. No request holds one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// A variable of the host's environment (`env:NAME`).
+    Env(String),
+    /// A host file (`file:PATH`), relative to the request file. `~/` is the caller's home.
+    File(String),
+}
+
+impl SecretSource {
+    /// Reads a source; `None` where the text is neither `env:NAME` nor `file:PATH`.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Some(path) = text.strip_prefix("file:") {
+            return (!path.is_empty()).then(|| Self::File(path.to_owned()));
+        }
+        let name = text.strip_prefix("env:")?;
+        let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        let rest = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        (first && rest).then(|| Self::Env(name.to_owned()))
+    }
+}
+
+impl fmt::Display for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "env:{name}"),
+            Self::File(path) => write!(f, "file:{path}"),
+        }
+    }
 }
 
 /// When a run's work tree is kept.
@@ -299,6 +332,8 @@ pub struct Exec {
     pub cwd: Option<String>,
     /// Added to the workspace's environment.
     pub env: BTreeMap<String, String>,
+    /// Secrets of the workspace that it gets, each with the variable that it finds it in.
+    pub secrets: BTreeMap<String, String>,
     /// Standard input; `/dev/null` by default.
     pub stdin: Option<Content>,
     /// 10 minutes by default.

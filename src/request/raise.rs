@@ -121,6 +121,7 @@ fn raise_workspace(workspace: &Workspace) -> Fields {
         name,
         labels,
         expose,
+        secrets,
         cpus,
         memory,
         disk,
@@ -147,6 +148,12 @@ fn raise_workspace(workspace: &Workspace) -> Fields {
         labels.iter().map(|(key, value)| (key, Node::text(value))),
     );
     fields.list("expose", expose);
+    fields.map(
+        "secrets",
+        secrets
+            .iter()
+            .map(|(name, source)| (name, Node::text(source.to_string()))),
+    );
     match cpus.and_then(|cpus| cpus.as_whole()) {
         Some(whole) => fields.integer("cpus", Some(whole)),
         None => fields.text("cpus", *cpus),
@@ -285,6 +292,7 @@ fn raise_exec(exec: &Exec, fields: &mut Fields) {
         command,
         cwd,
         env,
+        secrets,
         stdin,
         timeout,
         max_output,
@@ -301,6 +309,15 @@ fn raise_exec(exec: &Exec, fields: &mut Fields) {
         "env",
         env.iter().map(|(name, value)| (name, Node::text(value))),
     );
+    match secrets.iter().all(|(name, variable)| name == variable) {
+        true => fields.list("secrets", &secrets.keys().cloned().collect::<Vec<_>>()),
+        false => fields.map(
+            "secrets",
+            secrets
+                .iter()
+                .map(|(name, variable)| (name, Node::text(variable))),
+        ),
+    }
     if let Some(stdin) = stdin {
         fields.add("stdin", raise_content(stdin));
     }

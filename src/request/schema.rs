@@ -172,6 +172,9 @@ fn shape(shape: &Shape, verb: Option<&Verb>) -> Value {
             map["minProperties"] = 1.into();
             map
         }
+        Shape::Names(of) => json!({
+            "anyOf": [list(&Shape::Text(*of), 0), map(*of, &Shape::Text(*of))],
+        }),
         Shape::Table(of) => named(of),
         Shape::TextOr(of, place) => json!({ "anyOf": [kind(*of), named(place)] }),
         Shape::Command => json!({
@@ -251,6 +254,8 @@ fn kind(kind: Kind) -> Value {
         Kind::VarName => pattern("^[A-Za-z_][A-Za-z0-9_-]*$"),
         Kind::HostVariable => pattern("^[A-Za-z_][A-Za-z0-9_]*$"),
         Kind::EnvName => pattern(r"^[^=\u0000]+$"),
+        Kind::SecretName => pattern("^[A-Za-z_][A-Za-z0-9_]{0,63}$"),
+        Kind::SecretSource => pattern(r"^(?:env:[A-Za-z_][A-Za-z0-9_]*|file:[^\u0000]+)$"),
         Kind::Word(of) => words(of.iter().map(ToString::to_string).collect()),
     }
 }
@@ -290,6 +295,11 @@ mod tests {
             "dir:x",
             "dir:",
             "dir:${vars.a}",
+            "env:",
+            "env:A_1",
+            "env:A-1",
+            "file:",
+            "file:x/y",
             "${vars.a}",
             "${vars.b}",
             "${HOME}",
@@ -405,6 +415,13 @@ mod tests {
                 }
                 let inner = tables(inner, word).into_iter();
                 found.extend(inner.map(|value| json!({ "a": value })));
+                found
+            }
+            Shape::Names(_) => {
+                let mut found = vec![json!({ "a": word })];
+                if let Some(name) = word.as_str() {
+                    found.push(json!({ name: "x" }));
+                }
                 found
             }
             Shape::Expect

@@ -236,7 +236,10 @@ impl Scope {
                 ),
             });
         }
-        if matches!(kind, Kind::HostPath | Kind::Environment) {
+        if matches!(
+            kind,
+            Kind::HostPath | Kind::Environment | Kind::SecretSource
+        ) {
             return Err(nowhere(
                 "what a step captures cannot be part of a host path".to_owned(),
                 "host paths are settled before anything runs",

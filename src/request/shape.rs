@@ -58,6 +58,8 @@ pub(crate) enum Shape {
     Map(Kind, &'static Self),
     /// Like a map, and not empty.
     SomeMap(Kind, &'static Self),
+    /// A list of names of a kind, or a table of such names, each with another one.
+    Names(Kind),
     /// A table with fixed keys.
     Table(&'static Place),
     /// Text of a kind, or a table with fixed keys.
@@ -127,6 +129,10 @@ pub(crate) enum Kind {
     EnvName,
     /// The name of a variable of the host that references may read.
     HostVariable,
+    /// The name of a secret, or of the variable that a program finds it in.
+    SecretName,
+    /// `env:NAME` or `file:PATH`.
+    SecretSource,
     /// One of these words.
     Word(&'static [&'static str]),
 }
@@ -140,6 +146,7 @@ impl Kind {
             | Self::Regex
             | Self::HostPath
             | Self::Environment
+            | Self::SecretSource
             | Self::Cwd => true,
             Self::Payload => payload,
             Self::Prose
@@ -161,6 +168,7 @@ impl Kind {
             | Self::VarName
             | Self::EnvName
             | Self::HostVariable
+            | Self::SecretName
             | Self::Word(_) => false,
         }
     }
@@ -178,6 +186,8 @@ impl Kind {
             | Self::VarName
             | Self::EnvName => "text".into(),
             Self::HostVariable => "the name of a host variable".into(),
+            Self::SecretName => "the name of a secret such as `\"TOKEN\"`".into(),
+            Self::SecretSource => "`\"env:NAME\"` or `\"file:PATH\"`".into(),
             Self::Regex => "a regular expression".into(),
             Self::HostPath => "a path on the host".into(),
             Self::Environment => "`\"host\"` or `\"dir:PATH\"`".into(),
@@ -205,6 +215,7 @@ impl Kind {
             Self::Glob => "gitignore patterns",
             Self::Regex => "regular expressions",
             Self::HostVariable => "names of host variables",
+            Self::SecretName => "names of secrets",
             Self::Prose
             | Self::VarValue
             | Self::Argument
@@ -225,6 +236,7 @@ impl Kind {
             | Self::LabelKey
             | Self::VarName
             | Self::EnvName
+            | Self::SecretSource
             | Self::Word(_) => "texts",
         }
     }
@@ -245,6 +257,7 @@ impl Shape {
                 let key = if path { "PATH" } else { "NAME" };
                 format!("a table of {key} = {}", of.wanted())
             }
+            Self::Names(of) => format!("a list of {}, or a table of NAME = variable", of.plural()),
             Self::Table(_) | Self::Expect => "a table".into(),
             Self::TextOr(_, place) if place.one_of.is_empty() => "a name, or a table".into(),
             Self::TextOr(kind, place) => format!(
@@ -273,6 +286,7 @@ impl Shape {
             | Self::Steps => "lists",
             Self::Map(..)
             | Self::SomeMap(..)
+            | Self::Names(_)
             | Self::Table(_)
             | Self::TextOr(..)
             | Self::Expect => "tables",

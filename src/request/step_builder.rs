@@ -146,6 +146,10 @@ impl StepBuilder {
     pub fn env(self, name: &str, value: impl Into<String>) -> Self {
         self.set(&["env", name], Node::text(value))
     }
+    /// `exec`: one more secret of the workspace, and the variable that the program finds it in.
+    pub fn secret_env(self, name: &str, variable: impl Into<String>) -> Self {
+        self.set(&["secrets", name], Node::text(variable))
+    }
     /// `exec`: standard input.
     pub fn stdin(self, text: impl Into<String>) -> Self {
         self.set(&["stdin"], Node::text(text))

@@ -5,8 +5,8 @@
 
 use super::shape::{Key, Kind, Place, Shape, Verb};
 use Shape::{
-    Command, Cpus, Expect, Flag, List, Map, Number, OneOrMore, Some as NotEmpty, SomeMap, Steps,
-    Table, Text, TextOr, Version,
+    Command, Cpus, Expect, Flag, List, Map, Names, Number, OneOrMore, Some as NotEmpty, SomeMap,
+    Steps, Table, Text, TextOr, Version,
 };
 
 /// The whole document.
@@ -105,6 +105,12 @@ pub(crate) static WORKSPACE: Place = Place {
             "expose",
             List(&Text(Kind::HostPath)),
             "Host paths shown read-only at the same place; `~/` is your home.",
+        )
+        .default("none"),
+        Key::new(
+            "secrets",
+            Map(Kind::SecretName, &Text(Kind::SecretSource)),
+            "Values that programs get only by `secrets` of their step, and that are taken out of everything shown or stored. Only where they come from is said here: `env:NAME` is a variable of the host, `file:PATH` a host file.",
         )
         .default("none"),
         Key::new("cpus", Cpus, "Processors that all processes together may keep busy: a whole number, or text with a fraction.")
@@ -308,6 +314,12 @@ pub(crate) static VERBS: &[Verb] = &[
                 Map(Kind::EnvName, &Text(Kind::Argument)),
                 "Added to the workspace's environment.",
             ),
+            Key::new(
+                "secrets",
+                Names(Kind::SecretName),
+                "Secrets of the workspace that it finds in variables of the same name; a table says other variables, `SECRET = \"VARIABLE\"`.",
+            )
+            .default("none"),
             Key::new("stdin", TextOr(Kind::Payload, &CONTENT), "Standard input.").default("`/dev/null`"),
             Key::new(
                 "timeout",

@@ -18,6 +18,7 @@ impl Checker<'_> {
             | Shape::Some(_)
             | Shape::Map(..)
             | Shape::SomeMap(..)
+            | Shape::Names(_)
             | Shape::Table(_)
             | Shape::Command
             | Shape::Cpus
@@ -68,7 +69,12 @@ impl Checker<'_> {
             }
             (
                 Some(
-                    Kind::Word(_) | Kind::Environment | Kind::Digest | Kind::Base64 | Kind::Signal,
+                    Kind::Word(_)
+                    | Kind::Environment
+                    | Kind::SecretSource
+                    | Kind::Digest
+                    | Kind::Base64
+                    | Kind::Signal,
                 ),
                 _,
             ) => None,
@@ -78,7 +84,9 @@ impl Checker<'_> {
                 Some(format!("write `{}` without quotes", brief(text)))
                     .filter(|_| text.parse::<i64>().is_ok() || text.parse::<bool>().is_ok())
             }
-            (_, Value::Text(text)) if matches!(shape, Shape::List(_) | Shape::Some(_)) => {
+            (_, Value::Text(text))
+                if matches!(shape, Shape::List(_) | Shape::Some(_) | Shape::Names(_)) =>
+            {
                 Some(format!("write `[\"{}\"]`", brief(text)))
             }
             (_, Value::Text(_)) if matches!(shape, Shape::Table(place) if std::ptr::eq(*place, &TEXT_EXPECT)) => {
@@ -122,6 +130,7 @@ fn unquoted(shape: &Shape) -> bool {
         | Shape::Some(_)
         | Shape::Map(..)
         | Shape::SomeMap(..)
+        | Shape::Names(_)
         | Shape::Table(_)
         | Shape::TextOr(..)
         | Shape::Command

@@ -33,8 +33,10 @@ pub use workspace::{Executed, Workspace};
 use crate::Options;
 use crate::living::{Asked, Listed, LivingError, Pruned, Workspaces};
 use crate::request::RequestBuilder;
+use crate::secret::Secret;
 use crate::workspace::StateDir;
 use crate::workspace::registry::Record;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The workspaces of a state directory.
@@ -59,20 +61,38 @@ impl Pyro {
         &self.state_dir
     }
 
-    /// Makes a workspace and starts it. The request has no steps; relative paths begin in the current directory.
+    /// Makes a workspace and starts it. The request has no steps; relative paths begin in the current directory. Its secrets
+    /// come from where the request says ([`RequestBuilder::secret`]).
     pub fn create_workspace(&self, request: RequestBuilder) -> Task<Result<Workspace, Error>> {
+        self.create_workspace_with(request, BTreeMap::new())
+    }
+
+    /// As [`Pyro::create_workspace`], with values of secrets by name that come from nowhere else. The request that is
+    /// written down says `env:NAME` of each of them.
+    pub fn create_workspace_with(
+        &self,
+        mut request: RequestBuilder,
+        secrets: BTreeMap<String, Secret>,
+    ) -> Task<Result<Workspace, Error>> {
         let pyro = self.clone();
+        for name in secrets.keys() {
+            request = request.secret(name, format!("env:{name}"));
+        }
         Task::begin(None, move || {
             let request = request.build().map_err(crate::Error::Parse)?;
             if !request.steps.is_empty() || request.existing.is_some() {
                 return Err(Error::Steps);
             }
-            let options = pyro.options();
+            let options = Options {
+                secrets,
+                ..pyro.options()
+            };
             let plan = request.plan(&options)?;
             let asked = Asked {
                 request: &request,
                 plan: &plan,
                 base_dir: &options.base_dir,
+                secrets: &plan.secrets(&options)?,
             };
             let record = Workspaces::open(Some(&pyro.state_dir))?.create(asked)?;
             Ok(pyro.workspace(record.id.as_str()))

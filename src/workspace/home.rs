@@ -3,6 +3,7 @@
 //! ```text
 //!  workspaces/ID               locked by whoever creates, starts, stops or removes it: its `Lifecycle`
 //!  workspaces/ID/making        there until its creation is through
+//!  workspaces/ID/secrets       its secrets, a file for each
 //!  workspaces/ID/machine.json  what its machine is made from, see `Recipe`
 //!  workspaces/ID/run           what the agent sees: tree, stage, spool, system, baseline, pack, marks
 //!  workspaces/ID/owners.json   which ids the files in there belong to
@@ -44,6 +45,14 @@ pub enum HomeError {
     Running {
         /// The workspace.
         id: String,
+    },
+    /// A secret that it keeps cannot be read.
+    #[error("read the secret {name} that the workspace keeps")]
+    Secret {
+        /// Which.
+        name: String,
+        /// The reason.
+        source: io::Error,
     },
     /// The recipe cannot be read.
     #[error("read what the machine is made from, {}", path.display())]

@@ -16,6 +16,7 @@ mod recipe;
 pub mod registry;
 mod remove;
 mod replace;
+mod secrets;
 mod seed;
 mod state;
 mod store;

@@ -73,6 +73,7 @@ pub(crate) fn program(argv: &[&str]) -> ExecRun {
         stdin: false,
         spool_limit: 1 << 20,
         terminal: None,
+        unnamed: false,
     }
 }
 

@@ -69,6 +69,7 @@ fn right_words_in_any_place_are_answered() {
         "exclude",
         "respect_gitignore",
         "expose",
+        "secrets",
         "cpus",
         "memory",
         "disk",
@@ -97,6 +98,7 @@ fn right_words_in_any_place_are_answered() {
         "expect",
         "cwd",
         "env",
+        "secrets",
         "stdin",
         "timeout",
         "max_output",
@@ -126,8 +128,8 @@ fn right_words_in_any_place_are_answered() {
     ];
     // Tables are tried where tables are right; that they are wrong elsewhere has its fixtures.
     let tables = [
-        "write", "patch", "stdin", "env", "base", "stdout", "content", "text", "changed",
-        "capture", "retry",
+        "write", "patch", "stdin", "env", "secrets", "base", "stdout", "content", "text",
+        "changed", "capture", "retry",
     ];
     let mut read = 0;
     let mut answered = |workspace: Value, step: Value| {

@@ -220,6 +220,7 @@ fn run(script: &str) -> Op {
         stdin: false,
         spool_limit: 64 << 20,
         terminal: None,
+        unnamed: false,
     })
 }
 

@@ -4,11 +4,16 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// What each folder may use of ours, besides itself.
-const MAY_USE: [(&str, &[&str]); 4] = [
+const MAY_USE: [(&str, &[&str]); 5] = [
     ("request", &[]),
     ("patch", &[]),
     // The patch engine only to learn which files a patch may name: docs/decisions has the reason.
-    ("preflight", &["archive", "exclude", "patch", "request"]),
+    ("secret", &[]),
+    // Secrets only to say whether there is one that can be used.
+    (
+        "preflight",
+        &["archive", "exclude", "patch", "request", "secret"],
+    ),
     ("plan", &["exclude", "patch", "preflight", "request"]),
 ];
 

@@ -42,6 +42,8 @@ mod rules;
 mod runs;
 mod saved;
 mod schema;
+mod secrets;
+mod secrets_kept;
 mod soak;
 mod sync;
 mod vectors;

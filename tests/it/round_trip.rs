@@ -7,8 +7,8 @@ use pyro::request::{
     Action, Capture, CaptureSource, ChangedExpect, Combination, Command, Content, Cpus, Delete,
     Diff, Digest, Duration, Environment, Exec, Expect, Export, GuestPath, Keep, List,
     MachineChoice, Missing, Move, Overwrite, PatchMatch, PatchStep, Point, Read, Request, Reset,
-    Retry, Signal, Size, Snapshot, SnapshotName, Step, StepId, SyncStep, Syntax, TextExpect,
-    Workspace, Write, WriteFile, canonical_json, emit, literal, parse,
+    Retry, SecretSource, Signal, Size, Snapshot, SnapshotName, Step, StepId, SyncStep, Syntax,
+    TextExpect, Workspace, Write, WriteFile, canonical_json, emit, literal, parse,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,6 +81,15 @@ fn size() -> impl Strategy<Value = Size> {
     (1..1_u64 << 40).prop_map(Size::from_bytes)
 }
 
+/// In variables of the same name, or of other ones.
+fn secrets() -> impl Strategy<Value = BTreeMap<String, String>> {
+    prop_oneof![
+        vec("[A-Z_]{1,6}", 0..3)
+            .prop_map(|names| names.into_iter().map(|name| (name.clone(), name)).collect()),
+        btree_map("[A-Za-z_][a-z0-9_]{0,6}", "[A-Z_]{1,6}", 0..3),
+    ]
+}
+
 fn exec() -> impl Strategy<Value = (Action, Expect)> {
     let command = prop_oneof![
         (host_path(), vec(argument(), 0..4)).prop_map(|(program, arguments)| {
@@ -92,15 +101,17 @@ fn exec() -> impl Strategy<Value = (Action, Expect)> {
         command,
         of("[a-z]{1,4}(/[a-z]{1,4})?"),
         btree_map("[A-Z\"'. é]{1,6}", argument(), 0..3),
+        secrets(),
         of(content()),
         of(duration()),
         of(size()),
     )
-        .prop_map(|(command, cwd, env, stdin, timeout, max_output)| {
+        .prop_map(|(command, cwd, env, secrets, stdin, timeout, max_output)| {
             Action::Exec(Exec {
                 command,
                 cwd,
                 env,
+                secrets,
                 stdin,
                 timeout,
                 max_output,
@@ -250,6 +261,13 @@ fn shown() -> impl Strategy<Value = (Action, Expect)> {
     prop_oneof![read, list, diff]
 }
 
+fn secret_source() -> impl Strategy<Value = SecretSource> {
+    prop_oneof![
+        "[A-Z_][A-Z0-9_]{0,9}".prop_map(SecretSource::Env),
+        host_path().prop_map(SecretSource::File),
+    ]
+}
+
 fn workspace() -> impl Strategy<Value = Workspace> {
     let environment = prop_oneof![
         Just(Environment::Host),
@@ -271,6 +289,7 @@ fn workspace() -> impl Strategy<Value = Workspace> {
             of((1..8_192_000_u64).prop_map(Cpus::from_millis)),
             of("[^\\p{Cc}]{1,120}"),
             btree_map("[A-Za-z0-9][A-Za-z0-9._-]{0,9}", "[^\\p{Cc}]{1,9}", 0..3),
+            btree_map("[A-Za-z_][A-Za-z0-9_]{0,9}", secret_source(), 0..3),
         ),
     )
         .prop_map(
@@ -285,7 +304,7 @@ fn workspace() -> impl Strategy<Value = Workspace> {
                 processes,
                 keep,
                 ttl,
-                (cpus, name, labels),
+                (cpus, name, labels, secrets),
             )| {
                 Workspace {
                     environment,
@@ -295,6 +314,7 @@ fn workspace() -> impl Strategy<Value = Workspace> {
                     respect_gitignore: left_out.1,
                     name,
                     labels,
+                    secrets,
                     expose,
                     memory,
                     disk,

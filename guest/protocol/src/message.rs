@@ -160,7 +160,7 @@ impl Op {
 }
 
 /// See [`Op::ExecRun`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecRun {
     /// Program and arguments. A program without a slash is looked up on `PATH` of `env`, inside the sandbox.
     pub argv: Vec<Bytes>,
@@ -179,6 +179,38 @@ pub struct ExecRun {
     /// A terminal of its own for the program, in the place of input and both outputs. Generation 4.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminal: Option<TerminalSize>,
+    /// Whether the files that output goes through have no names: nothing is left of them, whoever dies. It cannot be
+    /// read again then. An agent that does not know this forgets them with the channel.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unnamed: bool,
+}
+
+/// What is run and where; of the environment only the names, for what is in it is nobody's business.
+impl std::fmt::Debug for ExecRun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            argv: _,
+            cwd,
+            env,
+            timeout_ms,
+            grace_ms,
+            stdin,
+            spool_limit,
+            terminal,
+            unnamed,
+        } = self;
+        let names: Vec<_> = env.iter().map(|(name, _)| name.lossy()).collect();
+        f.debug_struct("ExecRun")
+            .field("cwd", cwd)
+            .field("env", &names)
+            .field("timeout_ms", timeout_ms)
+            .field("grace_ms", grace_ms)
+            .field("stdin", stdin)
+            .field("spool_limit", spool_limit)
+            .field("terminal", terminal)
+            .field("unnamed", unnamed)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How large a terminal is.

@@ -37,6 +37,7 @@ fn ops() -> Vec<Op> {
             stdin: true,
             spool_limit: 268_435_456,
             terminal: None,
+            unnamed: false,
         }),
         Op::SpoolRead(SpoolRead {
             call: 7,
@@ -320,6 +321,7 @@ fn exec_on_terminal() -> Op {
             cols: 120,
             rows: 30,
         }),
+        unnamed: false,
     })
 }
 

@@ -466,8 +466,9 @@ impl Pipes {
         port: &Arc<Port>,
         op: &ExecRun,
     ) -> std::io::Result<(Self, [OwnedFd; 3])> {
-        let (out, theirs_out) = Spool::open(world, port, STREAM_OUTPUT, op.spool_limit)?;
-        let (err, theirs_err) = Spool::open(world, port, STREAM_ERRORS, op.spool_limit)?;
+        let kept = (op.spool_limit, op.unnamed);
+        let (out, theirs_out) = Spool::open(world, port, STREAM_OUTPUT, kept)?;
+        let (err, theirs_err) = Spool::open(world, port, STREAM_ERRORS, kept)?;
         let (theirs_in, stdin) = if op.stdin {
             let (theirs, ours) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
             rustix::fs::fcntl_setfl(&ours, OFlags::NONBLOCK)?;

@@ -36,6 +36,8 @@ pub(crate) struct Spool {
     name: String,
     /// Made for the first byte: most streams of most programs stay empty.
     file: Option<File>,
+    /// Its name goes as soon as it is there.
+    unnamed: bool,
     limit: u64,
     kept: u64,
     total: u64,
@@ -53,7 +55,7 @@ impl Spool {
         world: &World,
         port: &Port,
         stream: u32,
-        limit: u64,
+        (limit, unnamed): (u64, bool),
     ) -> std::io::Result<(Self, OwnedFd)> {
         let name = name(port.channel(), port.call(), stream);
         if let Some(spool) = world.spool_so_far() {
@@ -74,6 +76,7 @@ impl Spool {
             pipe: Some(ours),
             name,
             file: None,
+            unnamed,
             limit,
             kept: 0,
             total: 0,
@@ -117,6 +120,9 @@ impl Spool {
                 OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             let mode = Mode::RUSR | Mode::WUSR;
             let file = rustix::fs::openat(world.spool()?, self.name.as_str(), flags, mode)?;
+            if self.unnamed {
+                rustix::fs::unlinkat(world.spool()?, self.name.as_str(), AtFlags::empty())?;
+            }
             self.file = Some(File::from(file));
         }
         self.file

@@ -387,6 +387,7 @@ pub(crate) fn exec(argv: &[&str]) -> ExecRun {
         stdin: false,
         spool_limit: 256 << 20,
         terminal: None,
+        unnamed: false,
     }
 }
 

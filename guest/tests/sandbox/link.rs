@@ -133,6 +133,7 @@ impl Server {
             stdin: false,
             spool_limit: 64 << 20,
             terminal: None,
+            unnamed: false,
         }));
         let output = String::from_utf8_lossy(&output).into_owned();
         match reply {

@@ -250,6 +250,7 @@ fn on_terminal(argv: &[&str]) -> ExecRun {
         stdin: true,
         spool_limit: 0,
         terminal: Some(SIZE),
+        unnamed: false,
     }
 }
 

@@ -238,6 +238,7 @@ fn run_true(stream: std::os::unix::net::UnixStream) -> Result<Duration, String> 
         stdin: false,
         spool_limit: 4096,
         terminal: None,
+        unnamed: false,
     }));
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {

@@ -23,6 +23,13 @@ fn put(out: &mut Value, key: &str, text: &Text) {
     }
 }
 
+/// Says that secrets were taken out of it, where some were: it is not what the workspace holds then.
+fn redacted(out: &mut Value, redacted: bool) {
+    if redacted {
+        out["redacted"] = true.into();
+    }
+}
+
 fn base(used: &Used) -> Value {
     json!({
         "workspace_id": used.id,
@@ -50,6 +57,7 @@ pub(super) fn exec(used: &Used) -> Value {
             out["not_started"] = why.clone().into();
         }
     }
+    redacted(&mut out, step.redacted);
     for (key, report) in [("stdout", &step.stdout), ("stderr", &step.stderr)] {
         let report = report.as_ref();
         let whole = report.map(stitched);
@@ -85,6 +93,7 @@ pub(super) fn file_list(used: &Used, path: &str, recursive: bool) -> Value {
         .step()
         .map(|step| &step.entries[..])
         .unwrap_or_default();
+    redacted(&mut out, used.step().is_some_and(|step| step.redacted));
     let entries = entries.iter().map(|entry| {
         let mut one = json!({
             "path": absolute(&entry.path),
@@ -121,6 +130,7 @@ pub(super) fn file_read(used: &Used, file: &FileReport, offset: u32, max_bytes: 
     out["truncated"] = file.truncated.into();
     let content = file.content.clone().unwrap_or_default();
     out["binary"] = content.base64.is_some().into();
+    redacted(&mut out, file.redacted);
     put(&mut out, "content", &content);
     out
 }
@@ -240,6 +250,7 @@ pub(super) fn diff(used: &Used, step: &StepReport) -> Value {
             one
         })
         .collect();
+    redacted(&mut out, step.redacted);
     out["changed"] = (!step.changes.is_empty()).into();
     out["summary"] = Value::Object(counted(step.changes.iter().map(status), &names));
     out["entries"] = entries.into();
@@ -263,6 +274,9 @@ fn beginning(bytes: &[u8], most: usize) -> &[u8] {
 
 pub(super) fn export(used: &Used, path: &str, output: &str) -> Value {
     let mut out = base(used);
+    if let Some(step) = used.step().filter(|step| !step.notes.is_empty()) {
+        out["notes"] = step.notes.clone().into();
+    }
     let files = used
         .step()
         .map(|step| &step.host_files[..])

@@ -1,6 +1,6 @@
 //! The commands of `pyro workspace`, declared. What they mean is decided elsewhere.
 
-use crate::cli::args::{Format, pair};
+use crate::cli::args::{Format, Hidden, full_pair, name_or_pair, pair};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -94,6 +94,16 @@ pub(in crate::cli) struct Create {
     /// Show a host path read-only at the same place inside
     #[arg(long, value_name = "PATH")]
     pub(super) expose: Vec<String>,
+    /// Keep a secret for programs that ask for it by `--secret-env`. While this command runs, everybody on this host can see the
+    /// value in the list of processes: `--secret-file` and `--secret-env` do not show it
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(super) secret: Vec<Hidden>,
+    /// Keep a secret whose value this file holds
+    #[arg(long, value_name = "NAME=PATH", value_parser = full_pair)]
+    pub(super) secret_file: Vec<(String, String)>,
+    /// Keep a secret whose value is that of a variable of pyro's own environment, of the same name without another one
+    #[arg(long, value_name = "NAME[=VARIABLE]", value_parser = name_or_pair)]
+    pub(super) secret_env: Vec<(String, String)>,
     /// Processors that all its programs together may keep busy, such as `2` or `1.5`
     #[arg(long, value_name = "N")]
     pub(super) cpus: Option<String>,
@@ -218,6 +228,9 @@ pub(in crate::cli) struct Exec {
     /// Set an environment variable of the program
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub(super) env: Vec<(String, String)>,
+    /// Give the program a secret of the workspace, in a variable of the same name or of another one
+    #[arg(long, value_name = "NAME[=VARIABLE]", value_parser = name_or_pair)]
+    pub(super) secret_env: Vec<(String, String)>,
     /// Working directory inside, relative to /workspace
     #[arg(long, value_name = "DIR")]
     pub(super) cwd: Option<String>,

@@ -78,7 +78,6 @@ pub(super) fn read(args: &DiskRead, here: Here<'_>) -> Exit {
         Ok(read) => read,
         Err(exit) => return exit,
     };
-    let truncated = file.size > file.bytes.len() as u64;
     if args.json {
         let content = Text::from(&file.bytes[..]);
         let mut out = json!({
@@ -88,8 +87,11 @@ pub(super) fn read(args: &DiskRead, here: Here<'_>) -> Exit {
             "max_bytes": args.max_bytes,
             "content": content.text,
             "binary": content.base64.is_some(),
-            "truncated": truncated,
+            "truncated": file.truncated,
         });
+        if file.redacted {
+            out["redacted"] = true.into();
+        }
         if let Some(base64) = content.base64 {
             out["content_base64"] = base64.into();
         }
@@ -97,7 +99,13 @@ pub(super) fn read(args: &DiskRead, here: Here<'_>) -> Exit {
         return Exit::Ok;
     }
     here.terminal.out(&file.bytes);
-    if !args.content_only && truncated {
+    if file.redacted {
+        let name = &args.path;
+        here.terminal.note(&format!(
+            "secrets were taken out: this is not what {name} holds, so do not write it back"
+        ));
+    }
+    if !args.content_only && file.truncated {
         here.terminal.note(&format!(
             "there is more, {} bytes in all: `--max-bytes {}`",
             file.size, file.size

@@ -8,6 +8,7 @@ use crate::cli::load::Findings;
 use crate::execute::{Event, Stream};
 use crate::receipt::Outcome;
 use crate::request::{Request, Step, literal};
+use std::collections::BTreeSet;
 
 const NAME: &str = "pyro workspace exec";
 /// pyro itself failed, before or after the program.
@@ -21,6 +22,16 @@ pub(super) fn exec(args: &Exec, here: Here<'_>) -> u8 {
     let mut step = Step::exec(args.command.iter().map(|word| literal(word))).timeout(&timeout);
     for (name, value) in &args.env {
         step = step.env(name, literal(value));
+    }
+    let mut names = BTreeSet::new();
+    for (name, variable) in &args.secret_env {
+        if !names.insert(name) {
+            let message = format!("`--secret-env {name}` is given twice");
+            let show = Findings::json(args.answer.json);
+            crate::cli::load::fail(show, here.terminal, "usage", &message);
+            return PYRO_FAILED;
+        }
+        step = step.secret_env(name, variable);
     }
     if let Some(cwd) = &args.cwd {
         step = step.cwd(literal(cwd));

@@ -66,13 +66,23 @@ pub(super) fn read(args: &FileRead, here: Here<'_>) -> Exit {
         .map(crate::receipt::Text::bytes)
         .unwrap_or_default();
     here.terminal.out(&bytes);
+    if file.redacted {
+        let name = &file.path.text;
+        here.terminal.note(&format!(
+            "secrets were taken out: this is not what {name} holds, so do not write it back"
+        ));
+    }
     if !args.content_only {
         if !bytes.ends_with(b"\n") && !bytes.is_empty() {
             here.terminal.out(b"\n");
         }
         if file.truncated {
             let size = file.after.as_ref().map_or(0, |after| after.size);
-            let next = u64::from(args.offset) + bytes.len() as u64;
+            let shown = match file.redacted {
+                true => args.max_bytes.into(),
+                false => bytes.len() as u64,
+            };
+            let next = u64::from(args.offset) + shown;
             here.terminal.note(&format!(
                 "there is more, {size} bytes in all: `--offset {next}`"
             ));

@@ -22,7 +22,12 @@ pub(super) fn apply(args: &PatchApply, here: Here<'_>) -> Exit {
         Err(exit) => return exit,
     };
     if json {
-        here.payload(&answer::patch_apply(&used, &bytes));
+        let redaction = here.with(json, |workspaces| workspaces.redaction(&used.id));
+        let redaction = match redaction {
+            Ok(redaction) => redaction,
+            Err(exit) => return exit,
+        };
+        here.payload(&answer::patch_apply(&used, &redaction.bytes(&bytes)));
         return Exit::Ok;
     }
     let Some(step) = used.step() else {
@@ -73,5 +78,9 @@ pub(super) fn diff(args: &Diff, here: Here<'_>) -> Exit {
         here.say(&answer::diff_counts(step));
     }
     here.terminal.out(&text);
+    if step.redacted {
+        here.terminal
+            .note("secrets were taken out: this patch is for reading, and cannot be applied");
+    }
     Exit::Ok
 }

@@ -32,6 +32,13 @@ pub(super) fn workspace(done: &str, record: &Record, json: bool, here: Here<'_>)
     if !record.labels.is_empty() {
         rows.push(("labels", labels(record)));
     }
+    if !record.secrets.is_empty() {
+        let names = record.secrets.iter();
+        let names: Vec<_> = names
+            .map(|secret| format!("{} ({})", secret.name, secret.source_kind))
+            .collect();
+        rows.push(("secrets", names.join(", ")));
+    }
     rows.push(("used", ago(record.last_activity_at, now)));
     rows.push(("expires", until(record.expires_at(), now)));
     rows.push(("commands", record.command_count.to_string()));
