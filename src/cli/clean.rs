@@ -13,10 +13,11 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// The kinds, with what people call one and many of them.
-const KINDS: [(StoredKind, &str, &str); 5] = [
+const KINDS: [(StoredKind, &str, &str); 6] = [
     (StoredKind::Receipt, "receipts", "receipt"),
     (StoredKind::Kept, "kept trees", "kept tree"),
     (StoredKind::Workspace, "workspaces", "workspace"),
+    (StoredKind::Baseline, "baselines", "baseline"),
     (StoredKind::Leftover, "leftovers", "leftover"),
     (StoredKind::Running, "running", "running"),
 ];
@@ -100,7 +101,7 @@ pub(super) fn clean(args: &Clean, global: &Global, terminal: &Terminal) -> Exit 
     let now = Timestamp::now().millis();
     // What an interrupted run left is of no use to anybody, at any age.
     let wanted = |one: &&Stored| match one.kind {
-        StoredKind::Workspace | StoredKind::Running => false,
+        StoredKind::Workspace | StoredKind::Baseline | StoredKind::Running => false,
         StoredKind::Leftover => true,
         StoredKind::Receipt | StoredKind::Kept => {
             age.is_none_or(|age| now.saturating_sub(one.since.millis()) > age.as_millis())
@@ -196,6 +197,7 @@ fn data(stored: &[Stored]) -> Value {
         "receipts": of(StoredKind::Receipt),
         "kept": of(StoredKind::Kept),
         "workspaces": of(StoredKind::Workspace),
+        "baselines": of(StoredKind::Baseline),
         "leftovers": of(StoredKind::Leftover),
         "running": of(StoredKind::Running),
         "total_bytes": stored.iter().map(|one| one.bytes).sum::<u64>(),

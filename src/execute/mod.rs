@@ -46,8 +46,8 @@ use crate::receipt::{
 use crate::request::Digest;
 use crate::secret::Secrets;
 use crate::workspace::{
-    Baseline, GroupError, IfMissing, KeepContents, KeptNote, NewGroup, RunDir, Seed, SeedError,
-    StateDir, StateError, Timestamp,
+    Baseline, GroupError, Home, IfMissing, KeepContents, KeptNote, NewGroup, RunDir, Seed,
+    SeedError, StateDir, StateError, Timestamp,
 };
 use pyro_protocol::Bytes;
 use pyro_protocol::boot::{Boot, BootEnvironment, Confine, Ids};
@@ -325,8 +325,9 @@ impl Progress<'_> {
                 PlannedAction::Diff(_) | PlannedAction::Snapshot(_) | PlannedAction::Reset(_)
             )
         });
+        let baselines = run.baselines();
         let keep = if diffs {
-            KeepContents::Yes
+            KeepContents::Shared(&baselines)
         } else {
             KeepContents::No
         };
@@ -487,8 +488,9 @@ impl Progress<'_> {
 ///
 /// # Errors
 /// Why it could not be filled, in words.
-pub(crate) fn fill_living(plan: &Plan, folder: &Path, ids: Ids) -> Result<(), String> {
-    match fill(plan, folder, ids, KeepContents::Yes) {
+pub(crate) fn fill_living(plan: &Plan, home: &Home, ids: Ids) -> Result<(), String> {
+    let keep = KeepContents::Shared(&home.baselines());
+    match fill(plan, &home.run(), ids, keep) {
         Ok(_) => Ok(()),
         Err(lost) => Err(chain(&lost)),
     }
@@ -499,7 +501,7 @@ fn fill(
     plan: &Plan,
     folder: &Path,
     ids: Ids,
-    keep: KeepContents,
+    keep: KeepContents<'_>,
 ) -> Result<(Baseline, Option<SeedReport>), Lost> {
     let owner = match ids {
         Ids::Single => None,
@@ -511,6 +513,7 @@ fn fill(
         path: &seed.path,
         exclude: Some(exclude),
         archive: seed.archive.map(|archive| archive.bytes),
+        size: seed.bytes,
     });
     let filled = crate::workspace::fill(from, folder, owner, keep).map_err(Lost::Seed)?;
     // A plan that was approved says what the copy must be; the seed may have changed since it was compared.

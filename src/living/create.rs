@@ -116,7 +116,7 @@ impl Workspaces {
         Made::of(plan).write(home)?;
         let starting = keeper::begin(home, lifecycle)?;
         // Meanwhile the machine is made.
-        fill_living(plan, &home.run(), starting.ids()).map_err(LivingError::Fill)?;
+        fill_living(plan, home, starting.ids()).map_err(LivingError::Fill)?;
         let started = starting.ready()?;
         let op = Op::TreeMark(TreeMark {
             name: "baseline".to_owned(),

@@ -1,6 +1,7 @@
 //! What a workspace's files were when it was made.
 
 use pyro_protocol::manifest::{Entry, Manifest};
+use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -51,7 +52,7 @@ impl Baseline {
     /// The contents of a file (of a link: its target) as they were.
     ///
     /// # Errors
-    /// Where nothing was there, contents were not kept, or the disk refuses.
+    /// Where nothing was there, contents were not kept or are not what they were, or the disk refuses.
     pub fn contents(&self, path: &[u8]) -> io::Result<Vec<u8>> {
         let (Some(entry), Some(pack)) = (self.manifest.get(path), &self.pack) else {
             return Err(io::ErrorKind::NotFound.into());
@@ -59,6 +60,9 @@ impl Baseline {
         let size = usize::try_from(entry.size).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let mut bytes = vec![0; size];
         pack.read_exact_at(&mut bytes, entry.pack_offset)?;
+        if <[u8; 32]>::from(Sha256::digest(&bytes)) != entry.sha256 {
+            return Err(io::Error::other("the contents that were kept are damaged"));
+        }
         Ok(bytes)
     }
 }

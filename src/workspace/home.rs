@@ -18,7 +18,7 @@
 
 use super::groups::remove_groups;
 use super::state::{bury, io_error, open_folder, remove_run};
-use super::{Recipe, StateError, Timestamp, replace_file};
+use super::{Baselines, Recipe, StateError, Timestamp, replace_file};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -118,6 +118,11 @@ impl Home {
     /// The folder in it that the agent sees, shaped like that of a run.
     pub fn run(&self) -> PathBuf {
         self.path.join("run")
+    }
+
+    /// The baselines of its state directory.
+    pub fn baselines(&self) -> Baselines {
+        Baselines::around(&self.path)
     }
 
     /// `/workspace`.
@@ -303,6 +308,7 @@ impl Home {
         let Some(_keeper) = keeper.map_err(io_error("lock", &self.path))? else {
             return Err(HomeError::Running { id: self.id });
         };
+        let shares = Baselines::shares(&self.run());
         let dead = bury(&self.path).map_err(io_error("rename", &self.path))?;
         if let Err(error) = remove_groups(&dead) {
             // With the folder its note would be gone.
@@ -310,6 +316,9 @@ impl Home {
             return Ok(());
         }
         remove_run(&dead).map_err(io_error("remove", &dead))?;
+        if shares {
+            self.baselines().sweep()?;
+        }
         drop(lifecycle);
         Ok(())
     }

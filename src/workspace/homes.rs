@@ -151,6 +151,7 @@ impl StateDir {
                 swept.stuck += 1;
             }
         }
+        self.baselines().sweep()?;
         Ok(swept)
     }
 }

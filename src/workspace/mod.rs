@@ -2,7 +2,9 @@
 //! baseline.
 
 mod baseline;
+mod baselines;
 mod clock;
+mod contents;
 mod groups;
 mod home;
 mod homes;
@@ -22,6 +24,7 @@ mod state;
 mod store;
 
 pub use baseline::Baseline;
+pub use baselines::{Baselines, Sharing};
 pub use clock::Timestamp;
 pub use groups::{GroupError, IfMissing, NewGroup};
 pub use home::{EndReason, Ended, Home, HomeError, Lifecycle};

@@ -64,8 +64,10 @@ pub(crate) fn remove_unfinished(home: &Home, dead: impl Fn(&str) -> bool) -> io:
 /// Where something cannot be read, or not written.
 pub(crate) fn copy_past(from: &Home, to: &Home, marks: &BTreeSet<String>) -> io::Result<()> {
     let (old, new) = (folder(CWD, from.run())?, folder(CWD, to.run())?);
-    for name in ["baseline", "pack"] {
-        copy(&old, &new, name)?;
+    copy(&old, &new, "baseline")?;
+    // It never changes, so both can have it.
+    if rustix::fs::linkat(&old, "pack", &new, "pack", AtFlags::empty()).is_err() {
+        copy(&old, &new, "pack")?;
     }
     rustix::fs::mkdirat(&new, "marks", Mode::RWXU)?;
     let (old_marks, new_marks) = (folder(&old, "marks")?, folder(&new, "marks")?);

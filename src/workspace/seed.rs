@@ -4,6 +4,8 @@
 //! Setuid and setgid bits are dropped; devices, sockets and FIFOs are left out. The seed is only ever read.
 
 use super::Baseline;
+use super::baselines::{self, Baselines};
+use super::contents::Contents;
 use super::remove::remove_tree;
 use crate::archive::{ArchiveError, Unpacked};
 use crate::exclude::{Exclude, Level, MAX_GITIGNORE};
@@ -13,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs::{self, File, FileTimes, OpenOptions};
-use std::io::{self, BufWriter, Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{
     FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown, lchown,
@@ -27,9 +29,11 @@ const CLONE_FROM: u64 = 256 << 10;
 
 /// Whether the baseline's contents are kept beside the manifest: a diff needs them, digests alone do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeepContents {
+pub enum KeepContents<'a> {
     /// In the run's `pack`.
     Yes,
+    /// The same, in one file with all who have the same.
+    Shared(&'a Baselines),
     /// Only sizes and digests.
     No,
 }
@@ -43,6 +47,8 @@ pub struct Seed<'a> {
     pub exclude: Option<&'a Exclude>,
     /// It is an archive, whose files are this many bytes: one that holds more is not taken.
     pub archive: Option<u64>,
+    /// About how many bytes its files are, where that is known: what is kept already is looked for by it.
+    pub size: u64,
 }
 
 impl<'a> From<&'a Path> for Seed<'a> {
@@ -52,6 +58,7 @@ impl<'a> From<&'a Path> for Seed<'a> {
             path,
             exclude: None,
             archive: None,
+            size: 0,
         }
     }
 }
@@ -106,30 +113,24 @@ pub fn fill(
     seed: Option<Seed<'_>>,
     folder: &Path,
     owner: Option<u32>,
-    keep: KeepContents,
+    keep: KeepContents<'_>,
 ) -> Result<Filled, SeedError> {
     let pack_path = folder.join("pack");
+    let shared = match keep {
+        KeepContents::Shared(baselines) => Some(baselines),
+        KeepContents::Yes | KeepContents::No => None,
+    };
     let pack = match (seed, keep) {
-        (Some(_), KeepContents::Yes) => {
-            let options = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .clone();
-            let pack = options.open(&pack_path).map_err(writing(&pack_path))?;
-            // As with the baseline: the agent may be another user, and puts back from it.
-            pack.set_permissions(fs::Permissions::from_mode(0o644))
-                .map_err(writing(&pack_path))?;
-            Some(pack)
+        (Some(seed), KeepContents::Yes | KeepContents::Shared(_)) => {
+            let pack = Contents::new(pack_path.clone(), seed.size, shared);
+            Some(pack.map_err(writing(&pack_path))?)
         }
-        _ => None,
+        (None, _) | (_, KeepContents::No) => None,
     };
     let mut copier = Copier {
         tree: folder.join("tree"),
         owner,
-        pack: pack.map(|file| BufWriter::with_capacity(1 << 20, file)),
-        pack_end: 0,
+        pack,
         twins: HashMap::new(),
         closed: BTreeMap::new(),
         directories: Vec::new(),
@@ -192,11 +193,10 @@ fn writing(path: &Path) -> impl FnOnce(io::Error) -> SeedError {
     move |source| SeedError::Write { path, source }
 }
 
-struct Copier {
+struct Copier<'a> {
     tree: PathBuf,
     owner: Option<u32>,
-    pack: Option<BufWriter<File>>,
-    pack_end: u64,
+    pack: Option<Contents<'a>>,
     /// First copy of each inode with several names.
     twins: HashMap<(u64, u64), usize>,
     /// Modes that the source does not have, for us to read it.
@@ -209,12 +209,13 @@ struct Copier {
     buffer: Vec<u8>,
 }
 
-impl Copier {
+impl Copier<'_> {
     fn copy(&mut self, seed: Seed<'_>) -> Result<(), SeedError> {
         let Seed {
             path: seed,
             exclude,
             archive: _,
+            size: _,
         } = seed;
         let nothing = Exclude::nothing();
         let exclude = exclude.unwrap_or(&nothing);
@@ -222,8 +223,11 @@ impl Copier {
         while let Some((relative, above)) = waiting.pop() {
             let from = join(seed, &relative);
             let level = exclude.enter(&above, &relative, || gitignore(&from));
-            for item in fs::read_dir(&from).map_err(reading(&from))? {
-                let item = item.map_err(reading(&from))?;
+            let items = fs::read_dir(&from).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+            let mut items = items.map_err(reading(&from))?;
+            // The same files give the same pack.
+            items.sort_unstable_by_key(fs::DirEntry::file_name);
+            for item in items {
                 let mut path = relative.clone();
                 if !path.is_empty() {
                     path.push(b'/');
@@ -362,7 +366,7 @@ impl Copier {
             self.clones = rustix::fs::ioctl_ficlone(&to, &from).is_ok();
             self.clones
         };
-        let pack_offset = self.pack_end;
+        let pack_offset = self.pack.as_ref().map_or(0, Contents::end);
         let mut sha256 = Sha256::new();
         let mut size = 0;
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -417,11 +421,11 @@ impl Copier {
     }
 
     fn pack(&mut self, bytes: &[u8], target: &Path) -> Result<u64, SeedError> {
-        let offset = self.pack_end;
-        if let Some(pack) = &mut self.pack {
-            pack.write_all(bytes).map_err(writing(target))?;
-            self.pack_end += bytes.len() as u64;
-        }
+        let Some(pack) = &mut self.pack else {
+            return Ok(0);
+        };
+        let offset = pack.end();
+        pack.add(bytes).map_err(writing(target))?;
         Ok(offset)
     }
 
@@ -459,8 +463,9 @@ impl Copier {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
                 .map_err(writing(&path))?;
         }
-        let pack = self.pack.map(BufWriter::into_inner).transpose();
-        let pack = pack.map_err(|error| writing(pack_path)(error.into_error()))?;
+        let digest = || baselines::digest(&manifest.entries);
+        let pack = self.pack.map(|pack| pack.finish(digest)).transpose();
+        let pack = pack.map_err(writing(pack_path))?;
         let entries = manifest.entries.len() as u64;
         Ok(Filled {
             entries,

@@ -7,13 +7,14 @@
 //!  runs/ID/groups            control groups that the run made, likewise
 //!  runs/ID/host-writes       temporary files beside export targets, one path a line
 //!  kept/RUN/{kept.json,tree} work trees that outlive their run (see `kept`), made when the first one is
+//!  baselines/DIGEST          contents of baselines, shared (see `baselines`), made when the first one is
 //!  workspaces/ID             what lives on between commands (see `home`), made when the first one is
 //!  receipts/TIME-ID/receipt.json and long outputs
 //! ```
 
-use super::Timestamp;
 use super::groups::remove_groups;
 use super::remove::remove_tree;
+use super::{Baselines, Timestamp};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -144,6 +145,11 @@ impl StateDir {
         &self.path
     }
 
+    /// What its workspaces were when they were made, as far as they share that.
+    pub fn baselines(&self) -> Baselines {
+        Baselines::of(&self.path)
+    }
+
     pub(super) fn lock(&self) -> Result<File, StateError> {
         let path = self.path.join("lock");
         let file = open_lock(&path)?;
@@ -220,6 +226,7 @@ impl StateDir {
             }
         }
         swept.kept = self.sweep_kept(now)?;
+        self.baselines().sweep()?;
         Ok(swept)
     }
 
@@ -302,17 +309,27 @@ impl RunDir {
         file.write_all(&line)
     }
 
+    /// The baselines of its state directory.
+    pub fn baselines(&self) -> Baselines {
+        Baselines::around(&self.path)
+    }
+
     /// Removes the folder and everything in it.
     ///
     /// # Errors
     /// Where the disk refuses; the next sweep tries again.
     pub fn remove(self) -> Result<(), StateError> {
+        let shares = Baselines::shares(&self.path);
         if let Err(error) = remove_groups(&self.path) {
             log::warn!("could not remove a control group: {error}");
             return Ok(());
         }
         let dead = bury(&self.path).map_err(io_error("rename", &self.path))?;
-        remove_run(&dead).map_err(io_error("remove", &dead))
+        remove_run(&dead).map_err(io_error("remove", &dead))?;
+        if shares {
+            self.baselines().sweep()?;
+        }
+        Ok(())
     }
 }
 

@@ -19,7 +19,9 @@ pub enum StoredKind {
     Kept,
     /// A workspace that lives; removed by `workspace delete` and `prune` alone.
     Workspace,
-    /// What a run left that was interrupted.
+    /// Contents of a baseline, which workspaces and runs share; they go with the last of those.
+    Baseline,
+    /// What a run left that was interrupted, and baselines that nobody uses any more.
     Leftover,
     /// A run that is going on, with its receipt; never removed.
     Running,
@@ -36,7 +38,7 @@ pub struct Stored {
     pub path: PathBuf,
     /// Since when it is there, as far as that is known.
     pub since: Timestamp,
-    /// What it takes on the disk, as far as it can be read.
+    /// What it takes on the disk, as far as it can be read; what several share counts where it comes first.
     pub bytes: u64,
     /// Of a receipt: what of that are long outputs.
     pub output_bytes: u64,
@@ -54,6 +56,26 @@ impl StateDir {
         // Receipts first: a run that begins after this has none in the list, one that began before is in the next.
         let receipts = names(&self.path().join("receipts"))?;
         let mut running = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let baselines = self.baselines();
+        let kept = baselines
+            .all()
+            .map_err(io_error("read", baselines.folder()))?;
+        for (path, metadata) in kept {
+            seen.insert((metadata.dev(), metadata.ino()));
+            all.push(Stored {
+                kind: match metadata.nlink() {
+                    0 | 1 => StoredKind::Leftover,
+                    2.. => StoredKind::Baseline,
+                },
+                run: name(&path),
+                since: modified(&path),
+                bytes: metadata.blocks() * 512,
+                output_bytes: 0,
+                kept: None,
+                path,
+            });
+        }
         for path in names(&self.path().join("runs"))? {
             let alive = is_alive(&path);
             let run = name(&path).trim_start_matches(DEAD).to_owned();
@@ -67,7 +89,7 @@ impl StateDir {
                     StoredKind::Leftover
                 },
                 since: modified(&path),
-                bytes: disk_usage(&path),
+                bytes: disk_usage(&path, &mut seen),
                 output_bytes: 0,
                 kept: None,
                 run,
@@ -77,7 +99,7 @@ impl StateDir {
         for path in receipts {
             let name = name(&path);
             let run = name.rsplit('-').next().unwrap_or(&name).to_owned();
-            let bytes = disk_usage(&path);
+            let bytes = disk_usage(&path, &mut seen);
             if running.contains(&run) {
                 let own = all.iter_mut().find(|one| one.run == run);
                 if let Some(own) = own {
@@ -103,7 +125,7 @@ impl StateDir {
                 kind: StoredKind::Kept,
                 run: kept.run.clone(),
                 since: Timestamp::from_millis(kept.note.kept_at_ms),
-                bytes: disk_usage(&kept.path),
+                bytes: disk_usage(&kept.path, &mut seen),
                 output_bytes: 0,
                 path: kept.path.clone(),
                 kept: Some(kept),
@@ -115,7 +137,7 @@ impl StateDir {
                 kind: StoredKind::Workspace,
                 run: home.id().to_owned(),
                 since: modified(&path),
-                bytes: disk_usage(&path),
+                bytes: disk_usage(&path, &mut seen),
                 output_bytes: 0,
                 kept: None,
                 path,
@@ -138,6 +160,7 @@ impl StateDir {
             }
             (
                 StoredKind::Kept
+                | StoredKind::Baseline
                 | StoredKind::Workspace
                 | StoredKind::Leftover
                 | StoredKind::Running,
@@ -181,9 +204,9 @@ fn without_outputs(path: &Path) -> u64 {
     own + receipt.map_or(0, |metadata| metadata.blocks() * 512)
 }
 
-/// Bytes on the disk of everything below a path; a file with several names counts once, links are not followed.
-fn disk_usage(path: &Path) -> u64 {
-    let mut seen = BTreeSet::new();
+/// Bytes on the disk of everything below a path; a file with several names counts once, also where those lie apart. Links
+/// are not followed.
+fn disk_usage(path: &Path, seen: &mut BTreeSet<(u64, u64)>) -> u64 {
     let mut waiting = vec![path.to_owned()];
     let mut bytes = 0;
     while let Some(path) = waiting.pop() {

@@ -162,9 +162,16 @@ pub(crate) fn nothing_is_left(world: &World) {
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
     assert!(!mounts.contains(word), "a mount was left");
     assert_eq!(world.runs(), Vec::<std::path::PathBuf>::new());
-    assert_eq!(folder(&state.join("workspaces")), Vec::<String>::new());
+    for shared in ["workspaces", "baselines"] {
+        assert_eq!(
+            folder(&state.join(shared)),
+            Vec::<String>::new(),
+            "{shared}"
+        );
+    }
     for name in folder(&state) {
-        let known = ["lock", "receipts", "runs", "workspaces"].contains(&name.as_str());
+        let known =
+            ["baselines", "lock", "receipts", "runs", "workspaces"].contains(&name.as_str());
         assert!(
             known || name.starts_with("registry.sqlite"),
             "{name} was left"
