@@ -408,11 +408,7 @@ fn row_107_a_failed_create_leaves_nothing() {
             .env("PYRO_STATE_DIR", world.state());
         let ran = world.ran(command.output().expect("starts"));
         assert_eq!(ran.code, Some(1), "{}", ran.text());
-        assert!(
-            ran.stderr().contains("fill the workspace"),
-            "{}",
-            ran.text()
-        );
+        assert!(ran.stderr().contains("File too large"), "{}", ran.text());
         only_in(&world, &[]);
         assert_eq!(json(&world, &["list", "--json"])["count"], 0);
     }
@@ -466,17 +462,18 @@ fn row_107_a_killed_create_leaves_nothing_that_the_next_command_does_not_remove(
 #[test]
 fn row_120_other_programs_find_it_nowhere() {
     let world = world();
-    let literal = format!("TOKEN={VALUE}");
-    let id = create(&world, &["--secret", &literal]);
+    // Of this test alone: others run beside it, and give theirs on command lines.
+    let value = "another-Value/of-row-120";
+    let id = create(&world, &["--secret", &format!("TOKEN={value}")]);
     // Nor is it on a command line of the host, once the command that made it is gone.
     for entry in fs::read_dir("/proc").expect("/proc").flatten() {
         let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let has = memchr::memmem::find(&line, VALUE.as_bytes()).is_some();
+        let has = memchr::memmem::find(&line, value.as_bytes()).is_some();
         assert!(!has, "{}", String::from_utf8_lossy(&line));
     }
     // It would be taken out of an output, so the programs look for it themselves.
     let script = "
-        want=$(printf 's3cr3t%s' -Value/42+x)
+        want=$(printf 'another%s' -Value/of-row-120)
         env | grep -F \"$want\" && exit 1
         cat /proc/[0-9]*/environ 2>/dev/null | grep -aF \"$want\" && exit 2
         grep -rF \"$want\" /run /tmp /workspace /root /etc /dev/shm 2>/dev/null && exit 3
@@ -487,4 +484,47 @@ fn row_120_other_programs_find_it_nowhere() {
     )
     .ended(0);
     ws(&world, &["exec", &id, "--", "sh", "-c", script]).ended(0);
+}
+
+#[test]
+fn rust_code_gives_and_maps_them() {
+    use pyro::request::{Request, Step};
+    use pyro::sdk::Pyro;
+    use pyro::secret::Secret;
+
+    // What keeps the workspace alive is found by a variable, which only another process can be given.
+    if std::env::var_os("PYRO_BIN").is_none() {
+        let test = std::env::current_exe().expect("a test program");
+        let mut again = std::process::Command::new(test);
+        again
+            .args(["--exact", "secrets_kept::rust_code_gives_and_maps_them"])
+            .env("PYRO_BIN", crate::harness::binary());
+        let ran = again.output().expect("starts");
+        let told = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success() && told.contains("1 passed"), "{told}");
+        return;
+    }
+    let world = world();
+    let state = world.state();
+    let pyro = Pyro::open(Some(&state)).expect("opens");
+    let secret = Secret::new(VALUE.as_bytes().to_vec()).expect("a secret");
+    let made = pyro
+        .create_workspace_with(
+            Request::new("host").workspace_name("rust"),
+            [("TOKEN".to_owned(), secret)].into(),
+        )
+        .wait();
+    let workspace = made.expect("a workspace");
+    let status = workspace.status().wait().expect("a status");
+    assert_eq!(status.secrets[0].name, "TOKEN");
+    assert_eq!(status.secrets[0].source_kind, "literal");
+    let step = Step::exec(["sh", "-c", "echo \"$T\""]).secret_env("TOKEN", "T");
+    let ran = workspace.exec_step(step).wait().expect("ran");
+    assert_eq!(ran.stdout(), b"[REDACTED]\n");
+    assert!(ran.report.redacted);
+    let request = workspace.as_request().wait().expect("a request");
+    assert!(!format!("{request:?}").contains(VALUE));
+    only_in(&world, &[&kept(&world, status.id.as_str())]);
+    workspace.delete().wait().expect("deletes");
+    only_in(&world, &[]);
 }

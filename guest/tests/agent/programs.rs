@@ -144,6 +144,42 @@ fn output_beyond_the_limit_is_counted_and_dropped() {
 }
 
 #[test]
+fn output_without_a_name_is_in_no_file_and_cannot_be_read_again() {
+    let mut host = Host::new();
+    let op = ExecRun {
+        unnamed: true,
+        ..shell("printf 0123456789; read line; printf more")
+    };
+    let op = ExecRun { stdin: true, ..op };
+    let call = host.open(Op::ExecRun(op));
+    let first = loop {
+        let frame = host.frame_of(1, call);
+        if frame.head.stream == 2 {
+            break frame.body;
+        }
+    };
+    assert_eq!(first, b"0123456789");
+    let spool = host.dir.path().join("spool");
+    let named = || std::fs::read_dir(&spool).expect("the spool").count();
+    // The program runs on, and what it has put out is in no file that anybody finds.
+    assert_eq!(named(), 0);
+    let answer = host.finish_call(call, Some(b"\n"));
+    assert_eq!(answer.output, b"more");
+    assert_eq!(answer.exec().stdout.bytes, 14);
+    assert_eq!(named(), 0);
+    let again = host.run(Op::SpoolRead(SpoolRead {
+        call,
+        stream: 2,
+        offset: 0,
+        length: None,
+    }));
+    assert_eq!(
+        again.result.expect_err("no file").code,
+        FailureCode::NotFound
+    );
+}
+
+#[test]
 fn output_can_be_read_again_by_range() {
     let mut host = Host::new();
     let call = host.open(Op::ExecRun(shell("printf 0123456789; printf abc >&2")));
