@@ -5,6 +5,7 @@
 //! ```
 //! Whatever fails or is killed before the end: nothing is left, now or after the next command.
 
+use super::admit::Need;
 use super::ask::ask;
 use super::made::Made;
 use super::recipe::recipe;
@@ -24,8 +25,6 @@ use std::path::Path;
 /// How long a workspace lives after it was used, where nobody says.
 const DEFAULT_TTL: Duration = Duration::from_millis(8 * 3_600_000);
 const MIB: u64 = 1 << 20;
-/// With less free memory no further workspace is made.
-const LEAST_MEMORY: u64 = 64 * MIB;
 
 /// What shall be made.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +46,6 @@ impl Workspaces {
     /// Where the host cannot hold it, the seed cannot be copied, or the machine not be made. Nothing is left of it.
     pub fn create(&mut self, asked: Asked<'_>) -> Result<Record, LivingError> {
         self.sweep()?;
-        admit(asked.plan)?;
         let (home, lifecycle) = self.state.new_home()?;
         let Some(id) = WorkspaceId::parse(home.id()) else {
             unreachable!("homes are named by ids");
@@ -92,7 +90,7 @@ impl Workspaces {
         let ttl = request.workspace.ttl.unwrap_or(DEFAULT_TTL);
         let now = Self::now();
         let base = std::path::absolute(base_dir).unwrap_or_else(|_| base_dir.to_owned());
-        self.registry.insert(&NewWorkspace {
+        let new = NewWorkspace {
             id: id.clone(),
             name: plan.workspace.name.clone(),
             labels: plan.workspace.labels.clone(),
@@ -110,7 +108,8 @@ impl Workspaces {
                 .collect(),
             created_at: now,
             request: canonical_json(&with_absolute_paths(request, &base)),
-        })?;
+        };
+        self.let_in(&new, Need::of(plan))?;
         home.write_secrets(secrets, lifecycle)?;
         home.write_recipe(&recipe(plan, ttl), lifecycle)?;
         Made::of(plan).write(home)?;
@@ -155,43 +154,5 @@ fn resources(request: &Request, plan: &Plan) -> Resources {
     Resources {
         vcpu_count: u32::try_from(cpus).unwrap_or(u32::MAX),
         mem_mib: u32::try_from(plan.workspace.limits.memory / MIB).unwrap_or(u32::MAX),
-    }
-}
-
-/// Says no where the host has no memory for another workspace.
-pub(super) fn admit_memory() -> Result<(), LivingError> {
-    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let available = info.lines().find_map(|line| {
-        let kib = line
-            .strip_prefix("MemAvailable:")?
-            .split_whitespace()
-            .next()?;
-        Some(kib.parse::<u64>().ok()? << 10)
-    });
-    if let Some(available) = available.filter(|available| *available < LEAST_MEMORY) {
-        return Err(LivingError::NoRoom(format!(
-            "the host has {} MiB of memory left, and {} MiB are the least for another one; stop one first",
-            available / MIB,
-            LEAST_MEMORY / MIB
-        )));
-    }
-    Ok(())
-}
-
-/// Says no where the host could not hold another workspace, before anything is made.
-fn admit(plan: &Plan) -> Result<(), LivingError> {
-    admit_memory()?;
-    let Some(seed) = &plan.workspace.seed else {
-        return Ok(());
-    };
-    // The tree, and its contents once more as the baseline.
-    let needed = seed.bytes.saturating_mul(2) + plan.workspace.limits.disk_reserve;
-    match plan.workspace.disk_free {
-        Some(free) if free < needed => Err(LivingError::NoRoom(format!(
-            "the disk has {} MiB left, and {} MiB are needed for this seed, its baseline and the reserve; delete one first",
-            free / MIB,
-            needed / MIB
-        ))),
-        Some(_) | None => Ok(()),
     }
 }

@@ -58,8 +58,13 @@ pub enum LivingError {
         source: io::Error,
     },
     /// The host could not hold it.
-    #[error("make a workspace: {0}")]
-    NoRoom(String),
+    #[error("hold another workspace: {why}")]
+    NoRoom {
+        /// In numbers.
+        why: String,
+        /// What to do.
+        help: String,
+    },
     /// Its keeper is not there.
     #[error(transparent)]
     Connect(#[from] Connect),
@@ -114,7 +119,7 @@ impl LivingError {
             Self::NotStarted { .. } => "workspace-stopped",
             Self::NotStopped(_) => "workspace-started",
             Self::Baseline => "snapshot-refused",
-            Self::NoRoom(_) => "no-space",
+            Self::NoRoom { .. } => "no-space",
             Self::Registry(
                 RegistryError::Name(_) | RegistryError::Label(_) | RegistryError::Ttl(_),
             ) => "bad-name",
@@ -145,6 +150,7 @@ impl LivingError {
     /// What to try.
     pub fn help(&self) -> Option<String> {
         match self {
+            Self::NoRoom { help, .. } => Some(help.clone()),
             Self::NotStarted {
                 id,
                 state: State::Stopped,
@@ -170,7 +176,6 @@ impl LivingError {
             | Self::Fill(_)
             | Self::ReadMade { .. }
             | Self::WriteMade { .. }
-            | Self::NoRoom(_)
             | Self::Link(_)
             | Self::Guest(_)
             | Self::Execute(_)

@@ -8,8 +8,8 @@
 //! to the mark by the code that puts any workspace back (`docs/decisions/011-a-fork-is-a-reset-to-a-mark.md`). The
 //! machine of a stopped workspace is made for the mark alone, and ends with it.
 
+use super::admit::Need;
 use super::ask::{ask, ask_patiently};
-use super::create::admit_memory;
 use super::made::Made;
 use super::{LivingError, Workspaces};
 use crate::keeper;
@@ -55,7 +55,6 @@ impl Workspaces {
     /// Where there is no such workspace, or the second one cannot be made. Nothing is left of that one then.
     pub fn fork(&mut self, name_or_id: &str, fork: &Fork) -> Result<Forked, LivingError> {
         self.sweep()?;
-        admit_memory()?;
         let origin = self.find(name_or_id)?.id;
         let from = self.home(&origin)?;
         let held = from.lock()?;
@@ -95,7 +94,7 @@ impl Workspaces {
         fork: &Fork,
     ) -> Result<(), LivingError> {
         let request = self.registry.creating_request(&origin.id)?;
-        self.registry.insert(&NewWorkspace {
+        let new = NewWorkspace {
             id: id.clone(),
             name: fork.name.clone(),
             labels: fork.labels.clone(),
@@ -108,7 +107,8 @@ impl Workspaces {
             secrets: origin.secrets.clone(),
             created_at: Self::now(),
             request,
-        })?;
+        };
+        self.let_in(&new, Need::to_fork(origin))?;
         self.note_origin(origin, id)
     }
 

@@ -54,11 +54,20 @@ impl Workspaces {
             }
             return Ok(self.registry.record(&record.id)?);
         }
+        // From here on it counts among those that run. Killed before it does, it is found stopped by the next command.
+        self.if_admitted(|this| {
+            let admit = this.admits_start(record.resources.mem_mib);
+            (this.registry).start_if(&record.id, &StateDetails::default(), admit)
+        })?;
         match keeper::start(&home, &lifecycle) {
             Ok(started) => self.note_started(&home, &record.id, &started)?,
             Err(error) => {
-                let why = crate::execute::chain(&error);
-                self.registry.set_last_error(&record.id, Some(&why))?;
+                let details = StateDetails {
+                    last_error: ErrorNote::Set(crate::execute::chain(&error)),
+                    ..StateDetails::default()
+                };
+                self.registry
+                    .set_state(&record.id, State::Stopped, &details)?;
                 return Err(error.into());
             }
         }

@@ -9,6 +9,7 @@
 //! The registry says what somebody wanted, the keeper's socket what is alive, the folder what is there. Where they
 //! disagree because a process was killed, the next command that comes by puts it right and says so.
 
+mod admit;
 mod ask;
 mod create;
 mod disk;

@@ -26,6 +26,7 @@ mod kept;
 mod layers;
 mod limits;
 mod living;
+mod living_admission;
 mod living_baselines;
 mod living_ends;
 mod living_faults;

@@ -18,8 +18,12 @@ pub struct Committed {
     pub workspaces: u64,
     /// Processors.
     pub vcpu_count: u64,
-    /// Memory.
+    /// Memory, in MiB.
     pub mem_mib: u64,
+    /// How many of them are being made at this moment.
+    pub creating: u64,
+    /// What the seeds of those are, in bytes.
+    pub creating_bytes: u64,
 }
 
 impl Registry {
@@ -110,13 +114,16 @@ impl Registry {
 /// Of all but one.
 fn committed(db: &Connection, but: Option<&WorkspaceId>) -> Result<Committed, Fault> {
     let sql =
-        "SELECT count(*), coalesce(sum(vcpu_count), 0), coalesce(sum(mem_mib), 0) FROM workspace
-        WHERE state IN ('creating', 'started') AND id IS NOT ?1";
+        "SELECT count(*), coalesce(sum(vcpu_count), 0), coalesce(sum(mem_mib), 0),
+            coalesce(sum(state = 'creating'), 0), coalesce(sum(iif(state = 'creating', seed_bytes, 0)), 0)
+        FROM workspace WHERE state IN ('creating', 'started') AND id IS NOT ?1";
     Ok(db.query_row(sql, [but], |row| {
         Ok(Committed {
             workspaces: row.get(0)?,
             vcpu_count: row.get(1)?,
             mem_mib: row.get(2)?,
+            creating: row.get(3)?,
+            creating_bytes: row.get(4)?,
         })
     })?)
 }
