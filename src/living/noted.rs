@@ -13,7 +13,8 @@ pub(super) fn hidden(noted: &str, redaction: &Redaction) -> String {
         return noted.to_owned();
     }
     let Ok(mut document) = serde_json::from_str::<Value>(noted) else {
-        return withheld();
+        // No request: a text like any other.
+        return String::from_utf8_lossy(&redaction.bytes(noted.as_bytes())).into_owned();
     };
     if !hide(&mut document, redaction) {
         return noted.to_owned();
@@ -101,6 +102,12 @@ mod tests {
             assert_eq!(kept, step(wanted));
             parse("kept", kept.as_bytes(), Syntax::Json).expect("a request");
         }
+    }
+
+    #[test]
+    fn what_is_no_request_is_a_text() {
+        let redaction = redaction("raw-secret-1");
+        assert_eq!(hidden("sh -c raw-secret-1", &redaction), "sh -c [REDACTED]");
     }
 
     #[test]

@@ -56,7 +56,7 @@ fn stdout(receipt: &Value, step: usize) -> &str {
         .expect("an output")
 }
 
-// proves: K3
+// proves: H3
 #[test]
 fn a_program_gets_what_it_asks_for_and_no_other_does() {
     let world = World::with(&format!(
@@ -95,7 +95,7 @@ expect.stdout.contains = \"API=[REDACTED]\"
     assert!(without.get("redacted").is_none() && without["stdout"].get("redacted").is_none());
 }
 
-// proves: K1
+// proves: H1
 #[test]
 fn the_plan_has_names_and_sources_and_no_values() {
     let world = World::with(&format!(
@@ -133,7 +133,7 @@ fn the_plan_has_names_and_sources_and_no_values() {
     assert!(!saved.contains(&digest), "{saved}");
 }
 
-// proves: K1 K2 K3
+// proves: H1 H2 H3
 #[test]
 fn what_cannot_work_is_told_before_anything_runs() {
     let request = |secrets: &str, step: &str| {
@@ -283,7 +283,7 @@ expect.stdout.equals = \"key=[REDACTED] tail\\n\"
     assert_eq!(holding(&world.state(), b"s3cr3t"), Vec::<PathBuf>::new());
 }
 
-// proves: K4 K6
+// proves: H4 H6
 #[test]
 fn row_103_reads_diffs_and_listings_are_rid_of_it_and_say_so() {
     let world = World::with(&format!(
@@ -375,7 +375,7 @@ exec = [\"./no-such-{VALUE}\"]
     assert!(!failure.to_string().contains(VALUE));
 }
 
-// proves: K4
+// proves: H4
 #[test]
 fn row_105_encoded_forms_are_rid_of_it() {
     let world = World::with(&format!(
@@ -411,7 +411,7 @@ secrets = [\"TOKEN\", \"LONG\"]
     assert_eq!(lines[5], printed, "{text}");
 }
 
-// proves: K5
+// proves: H5
 #[test]
 fn what_is_captured_hands_no_secret_on() {
     let world = World::with(&format!(

@@ -279,7 +279,7 @@ fn a_session_leaves_the_value_in_one_file_and_what_programs_wrote() {
     );
 }
 
-// proves: K7
+// proves: H7
 #[test]
 fn requests_use_what_a_workspace_keeps() {
     let world = world();
