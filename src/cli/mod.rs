@@ -26,6 +26,7 @@ mod several;
 mod show;
 mod table;
 mod terminal;
+mod tty;
 mod workspace;
 
 pub use reference::reference;

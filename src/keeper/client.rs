@@ -32,6 +32,9 @@ pub(super) struct Client {
     pub(super) uses: Use,
     /// Whether the agent knows its channel.
     pub(super) spoken: bool,
+    /// Whether somebody is at a terminal there: a workspace is not used because of it, but because something is typed
+    /// or shown.
+    pub(super) visits: bool,
 }
 
 /// What was read of a client.
@@ -50,6 +53,7 @@ impl Client {
             outbox: Buffer::default(),
             uses: Use::Unknown,
             spoken: false,
+            visits: false,
         }
     }
 

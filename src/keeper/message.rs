@@ -60,6 +60,9 @@ pub struct Status {
     pub started_at_ms: u64,
     /// Who uses the workspace now.
     pub clients: u32,
+    /// Of these, who is at a terminal in it.
+    #[serde(default)]
+    pub visitors: u32,
     /// The agent's process id on the host, for people.
     pub agent_pid: i32,
     /// The ids that the machine has.

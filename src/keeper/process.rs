@@ -207,6 +207,7 @@ impl Made {
                 generation,
                 started_at_ms: Timestamp::now().as_millis(),
                 clients: 0,
+                visitors: 0,
                 agent_pid: ready.agent_pid,
                 ids,
                 notes: ready.notes,

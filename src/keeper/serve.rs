@@ -41,6 +41,9 @@ const READ: usize = 64 << 10;
 /// The longest wait for the end of the time to live: the clock may be set, and the host may sleep.
 const LOOK: Duration = Duration::from_secs(600);
 
+/// Keys and what is shown are noted as use of the workspace so often: a time to live has whole seconds.
+const TOUCH: Duration = Duration::from_millis(250);
+
 /// Why the loop ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum End {
@@ -68,6 +71,8 @@ pub(super) struct Service<'a> {
     next: u32,
     pub(super) ttl: Option<u64>,
     pub(super) stopping: bool,
+    /// When somebody at a terminal was noted last.
+    touched: Option<Instant>,
     buffer: Vec<u8>,
 }
 
@@ -93,6 +98,7 @@ impl<'a> Service<'a> {
             next: 0,
             ttl: None,
             stopping: false,
+            touched: None,
             buffer: vec![0; READ],
         }
     }
@@ -186,9 +192,11 @@ impl<'a> Service<'a> {
         })
     }
 
-    /// How long until the time to live is over; nothing while somebody is there, or where it has no end.
+    /// How long until the time to live is over; nothing while something goes on that is waited for, or where it has no
+    /// end. Somebody at a terminal may have gone home.
     pub(super) fn expires_in(&mut self) -> Option<Duration> {
-        if self.clients.values().any(Client::is_counted) {
+        let holds = |client: &Client| client.is_counted() && !client.visits;
+        if self.clients.values().any(holds) {
             return None;
         }
         // As it is on the disk: it may have been changed. What cannot be read is as it was.
@@ -212,6 +220,16 @@ impl<'a> Service<'a> {
     pub(super) fn touch(&self) {
         if let Err(error) = self.home.touch() {
             say(&format!("could not {error}"));
+        }
+    }
+
+    /// The same for what happens with every key: noted now and then.
+    pub(super) fn touch_at_times(&mut self) {
+        let now = Instant::now();
+        let recently = |at: &Instant| now.saturating_duration_since(*at) < TOUCH;
+        if self.touched.as_ref().is_none_or(|at| !recently(at)) {
+            self.touched = Some(now);
+            self.touch();
         }
     }
 
@@ -301,6 +319,9 @@ impl<'a> Service<'a> {
             // Of a client that went, nobody wants to know.
             if let Some(client) = self.clients.get_mut(&frame.head.channel) {
                 client.outbox.forward(THEIRS, &frame);
+                if client.visits && !frame.body.is_empty() {
+                    self.touch_at_times();
+                }
             }
         }
         self.drop_where(|_, client| client.outbox.len() > WAITING, "did not listen");

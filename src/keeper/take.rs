@@ -1,12 +1,12 @@
 //! What the keeper makes of what its clients say.
 
-use super::client::Use;
+use super::client::{Client, Use};
 use super::log::say;
 use super::message::{Answer, Ask, FromKeeper, Status, ToKeeper};
 use super::serve::Service;
 use pyro_protocol::Frame;
 use pyro_protocol::frame::STREAM_CALL;
-use pyro_protocol::message::{Failure, FailureCode, GuestMessage, Hello, HostMessage};
+use pyro_protocol::message::{Failure, FailureCode, GuestMessage, Hello, HostMessage, Op};
 
 /// Who may use the workspace at the same time: the channels of the agent.
 const CLIENTS: usize = 64;
@@ -25,7 +25,12 @@ impl Service<'_> {
             THEIRS if self.admit(number) => {
                 if let Some(client) = self.clients.get_mut(&number) {
                     client.spoken = true;
+                    client.visits |= opens_terminal(frame);
+                    let typed = client.visits && !frame.body.is_empty();
                     self.outbox.forward(number, frame);
+                    if typed {
+                        self.touch_at_times();
+                    }
                 }
                 Ok(())
             }
@@ -114,13 +119,28 @@ impl Service<'_> {
     }
 
     fn status(&mut self) -> Status {
-        let counted = self.clients.values().filter(|client| client.is_counted());
-        let clients = u32::try_from(counted.count()).unwrap_or(u32::MAX);
+        let count = |which: fn(&Client) -> bool| {
+            let clients = self.clients.values().filter(|client| which(client));
+            u32::try_from(clients.count()).unwrap_or(u32::MAX)
+        };
+        let clients = count(Client::is_counted);
+        let visitors = count(|client| client.is_counted() && client.visits);
         let expires = self.expires_in().and(self.ttl);
         Status {
             clients,
+            visitors,
             expires_at_ms: expires.map(|ttl| self.expires_at(ttl).as_millis()),
             ..self.status.clone()
         }
     }
+}
+
+/// Whether a client runs a program on a terminal: somebody is there.
+fn opens_terminal(frame: &Frame) -> bool {
+    frame.head.stream == STREAM_CALL
+        && memchr::memmem::find(&frame.header, b"\"terminal\"").is_some()
+        && matches!(
+            serde_json::from_slice(&frame.header),
+            Ok(HostMessage::Call(op)) if matches!(&*op, Op::ExecRun(run) if run.terminal.is_some())
+        )
 }

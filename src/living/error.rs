@@ -35,6 +35,11 @@ pub enum LivingError {
         /// What it is.
         state: State,
     },
+    /// Its keeper and agent came from a pyro that knew no terminals.
+    #[error(
+        "enter the workspace {0}: it was started by an older pyro, whose agent knows no terminals"
+    )]
+    TooOld(WorkspaceId),
     /// It has to be stopped first.
     #[error("look at the disk of the workspace {0}: it is started")]
     NotStopped(WorkspaceId),
@@ -138,6 +143,7 @@ impl LivingError {
             | Self::Execute(_)
             | Self::History(_)
             | Self::Ids(_) => "machine",
+            Self::TooOld(_) => "unknown-op",
             Self::Copy { source, .. } if source.kind() == io::ErrorKind::StorageFull => "no-space",
             Self::Disk { source, .. } if source.kind() == io::ErrorKind::NotFound => "not-found",
             Self::Disk { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
@@ -155,6 +161,9 @@ impl LivingError {
                 id,
                 state: State::Stopped,
             } => Some(format!("start it: `pyro workspace start {id}`")),
+            Self::TooOld(id) => Some(format!(
+                "stop it and start it again: `pyro workspace stop {id}`, `pyro workspace start {id}`"
+            )),
             Self::NotStopped(id) => Some(format!("stop it first: `pyro workspace stop {id}`")),
             Self::Find(FindError::NotFound { near, .. }) if !near.is_empty() => {
                 Some(format!("did you mean `{}`?", near.join("` or `")))

@@ -13,6 +13,7 @@ mod admit;
 mod ask;
 mod create;
 mod disk;
+mod enter;
 mod error;
 mod fork;
 mod life;
@@ -28,6 +29,7 @@ mod snapshots;
 
 pub use create::Asked;
 pub use disk::{DiskEntry, DiskFile};
+pub use enter::{Enter, Entered, Left};
 pub use error::LivingError;
 pub use fork::{Fork, Forked};
 pub use look::look;

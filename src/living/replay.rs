@@ -1,6 +1,6 @@
 //! What was done to a workspace, as one request that does it again in a fresh one.
 
-use super::{LivingError, Workspaces};
+use super::{LivingError, Workspaces, enter};
 use crate::receipt::{ExecReport, StepOutcome, StepReport, read_receipt};
 use crate::request::{
     Action, Expect, Request, Signal, Step, Syntax, TextExpect, canonical_json, parse,
@@ -27,6 +27,11 @@ impl Workspaces {
         let mut left_out = Vec::new();
         let mut ids = BTreeSet::new();
         for entry in self.registry.history(&record.id, Page::All)? {
+            if entry.kind == enter::KIND {
+                let why = "what was typed there is no part of a request";
+                left_out.push(format!("#{} ({}: {why})", entry.sequence, entry.kind));
+                continue;
+            }
             let steps = read(&entry.request)?.steps;
             let (steps, why) = replayed(&entry, steps);
             // What was taken out of a step cannot be put back into it.

@@ -26,6 +26,13 @@ const HELLO_WAIT: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CallId(u32);
 
+impl CallId {
+    /// As the wire has it.
+    pub(crate) fn number(self) -> u32 {
+        self.0
+    }
+}
+
 /// Something that happened to a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallEvent {
@@ -86,6 +93,10 @@ struct Call {
     end_sent: bool,
     /// Input bytes the guest still takes.
     credit: u64,
+    /// Of these, what is kept back for [`Link::overtake`].
+    reserve: u64,
+    /// Whether the caller says itself when more may come; see [`Link::grant`].
+    granted_by_hand: bool,
     /// Bytes handed to the caller by stream, not granted again yet.
     consumed: HashMap<u32, u32>,
 }
@@ -199,6 +210,46 @@ impl Link {
     pub fn is_full(&self, call: CallId, most: usize) -> bool {
         let call = self.calls.get(&call.0);
         call.is_some_and(|call| call.input.len() > most)
+    }
+
+    /// For a call that somebody watches and types for: what comes is granted again by [`Link::grant`] alone, and as much
+    /// input as `reserve` is kept back for [`Link::overtake`].
+    pub fn attend(&mut self, call: CallId, reserve: u32) {
+        if let Some(state) = self.calls.get_mut(&call.0) {
+            state.granted_by_hand = true;
+            state.reserve = reserve.into();
+        }
+    }
+
+    /// So many bytes of a stream were used: as many more may come.
+    pub fn grant(&mut self, call: CallId, stream: u32, count: u32) {
+        let Some(consumed) = (self.calls.get_mut(&call.0))
+            .and_then(|state| state.consumed.get_mut(&stream))
+            .filter(|_| count > 0)
+        else {
+            return;
+        };
+        *consumed = consumed.saturating_sub(count);
+        let head = Head {
+            channel: CHANNEL,
+            call: call.0,
+            stream,
+            credit: count,
+        };
+        frame::encode(head, &[], &[], &mut self.outbox);
+    }
+
+    /// Forgets the input of a call that waits here, and sends these bytes in its place, as far as the reserve goes.
+    pub fn overtake(&mut self, call: CallId, bytes: &[u8]) {
+        if let Some(state) = self.calls.get_mut(&call.0) {
+            state.input.clear();
+            state.input.extend(bytes);
+            let reserve = std::mem::take(&mut state.reserve);
+            self.pump(call.0);
+            if let Some(state) = self.calls.get_mut(&call.0) {
+                state.reserve = reserve;
+            }
+        }
     }
 
     /// Says that a call gets no more input.
@@ -319,7 +370,7 @@ impl Link {
                     "more data than allowed on stream {stream}"
                 )));
             }
-            if *consumed >= GRANT {
+            if *consumed >= GRANT && !state.granted_by_hand {
                 let credit = std::mem::take(consumed);
                 let head = Head {
                     channel,
@@ -365,8 +416,8 @@ impl Link {
             stream: STREAM_INPUT,
             credit: 0,
         };
-        while state.credit > 0 && !state.input.is_empty() {
-            let allowed = usize::try_from(state.credit).unwrap_or(usize::MAX);
+        while state.credit > state.reserve && !state.input.is_empty() {
+            let allowed = usize::try_from(state.credit - state.reserve).unwrap_or(usize::MAX);
             let count = state.input.len().min(CHUNK).min(allowed);
             let piece: Vec<u8> = state.input.drain(..count).collect();
             frame::encode(head, &[], &piece, &mut self.outbox);

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 const TIMEOUT: Duration = Duration::from_millis(10 * 60 * 1000);
 const MAX_OUTPUT: Size = Size::from_bytes(1 << 20);
 /// What every command finds, unless the step says otherwise.
-const ENV: [(&str, &str); 8] = [
+pub(crate) const ENV: [(&str, &str); 8] = [
     ("HOME", "/root"),
     ("LANG", "C.UTF-8"),
     ("LOGNAME", "root"),

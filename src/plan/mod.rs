@@ -39,6 +39,7 @@ mod values;
 mod workspace;
 
 pub use describe::{Style, describe};
+pub(crate) use exec::ENV as DEFAULT_ENV;
 pub use golden::{GoldenUse, PlannedGolden};
 pub use groups::{GroupSetting, PlannedGroup};
 pub use json::to_json;
@@ -55,7 +56,7 @@ pub use planner::{plan, plan_with};
 pub use problem::{Problem, ProblemCode, Problems};
 pub use schema::{schema, schema_of_several};
 pub use source::{Listed, listing_digest};
-pub(crate) use text::is_hidden;
+pub(crate) use text::{command_line, is_hidden};
 pub use values::{Captured, Late, PlannedCapture, PlannedRetry, Slot, Unfilled};
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod cli_show;
 mod corpus;
 mod docs;
 mod elsewhere;
+mod enter;
 mod error_examples;
 mod every_key;
 mod examples;

@@ -16,6 +16,8 @@ pub(in crate::cli) enum WorkspaceCommand {
     Update(Update),
     /// Run a program in a workspace
     Exec(Exec),
+    /// Enter a workspace: a shell in it, on this terminal
+    Enter(Enter),
     /// Show the commands that ran in a workspace since the last reset, and their output
     Logs(One),
     /// Show everything that was done to a workspace
@@ -250,6 +252,33 @@ pub(in crate::cli) struct Exec {
     pub(super) timeout_seconds: Option<u32>,
     #[command(flatten)]
     pub(super) answer: Answer,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Leave it with `exit`; or, whatever goes on in there, with Enter ~ . (Enter ~ ? shows more)."
+)]
+pub(in crate::cli) struct Enter {
+    #[command(flatten)]
+    pub(super) at: At,
+    /// A program and its arguments, in the place of a shell
+    #[arg(value_name = "CMD", last = true)]
+    pub(super) command: Vec<String>,
+    /// Set an environment variable of the program
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub(super) env: Vec<(String, String)>,
+    /// Working directory inside, relative to /workspace
+    #[arg(long, value_name = "DIR")]
+    pub(super) cwd: Option<String>,
+    /// Show control characters instead of letting this terminal obey them, for a workspace that is not trusted
+    #[arg(long)]
+    pub(super) plain: bool,
+    /// Not a request: refused, and why
+    #[arg(long, hide = true, num_args = 0..=1, value_name = "FORMAT")]
+    pub(super) emit: Option<Option<String>>,
+    /// Not for programs: refused, and why
+    #[arg(long, hide = true)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

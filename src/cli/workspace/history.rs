@@ -87,7 +87,14 @@ pub(super) fn history(args: &History, here: Here<'_>) -> Exit {
     let head = ["#", "WHEN", "WHAT", "OUTCOME", "COMMAND"];
     let mut rows = vec![head.map(|title| cell(title).tone(Tone::Faint)).to_vec()];
     for entry in &entries {
-        let outcome = entry.outcome.as_deref().unwrap_or("running");
+        let outcome = match (entry.outcome.as_deref(), entry.exit_code) {
+            (None, _) => "running".to_owned(),
+            // A shell that ends with a code has not failed.
+            (Some(outcome), Some(code)) if entry.kind == "enter" => {
+                format!("{outcome}, exit {code}")
+            }
+            (Some(outcome), _) => outcome.to_owned(),
+        };
         let command = entry.command.as_ref().map_or("", |command| &command.text);
         rows.push(vec![
             cell(entry.sequence.to_string()).right(),

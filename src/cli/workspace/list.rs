@@ -2,7 +2,7 @@
 
 use super::Here;
 use super::args::{List, One, Update};
-use super::summary::{ago, labels, tone, until, workspace as show};
+use super::summary::{ago, labels, status_of, tone, until, workspace as show};
 use crate::Exit;
 use crate::cli::load::{Findings, fail};
 use crate::cli::table::{cell, table};
@@ -71,9 +71,13 @@ pub(super) fn list(args: &List, here: Here<'_>) -> Exit {
 }
 
 pub(super) fn status(args: &One, here: Here<'_>) -> Exit {
-    match here.with(args.json, |workspaces| workspaces.find(&args.at.workspace)) {
-        Ok(record) => {
-            show("", &record, args.json, here);
+    match here.with(args.json, |workspaces| {
+        let record = workspaces.find(&args.at.workspace)?;
+        let inside = workspaces.inside(&record.id);
+        Ok((record, inside))
+    }) {
+        Ok((record, inside)) => {
+            status_of(&record, inside, args.json, here);
             Exit::Ok
         }
         Err(exit) => exit,

@@ -4,6 +4,7 @@ mod answer;
 pub(super) mod args;
 mod create;
 mod disk;
+mod enter;
 mod exec;
 mod export;
 mod files;
@@ -43,6 +44,7 @@ pub(super) fn workspace(command: &WorkspaceCommand, global: &Global, terminal: &
         WorkspaceCommand::Status(args) => list::status(args, here),
         WorkspaceCommand::Update(args) => list::update(args, here),
         WorkspaceCommand::Exec(args) => return exec::exec(args, here),
+        WorkspaceCommand::Enter(args) => return enter::enter(args, here),
         WorkspaceCommand::Logs(args) => history::logs(args, here),
         WorkspaceCommand::History(args) => history::history(args, here),
         WorkspaceCommand::Sync(SyncCommand::Push(args)) => sync::push(args, here),

@@ -7,10 +7,22 @@ use crate::report::workspace::WorkspacePayload;
 use crate::workspace::Timestamp;
 use crate::workspace::registry::{Record, State};
 
+/// Prints a workspace, and how many are inside it at a terminal.
+pub(super) fn status_of(record: &Record, inside: u32, json: bool, here: Here<'_>) {
+    print("", record, Some(inside), json, here);
+}
+
 /// Prints a workspace that something was done with.
 pub(super) fn workspace(done: &str, record: &Record, json: bool, here: Here<'_>) {
+    print(done, record, None, json, here);
+}
+
+fn print(done: &str, record: &Record, inside: Option<u32>, json: bool, here: Here<'_>) {
     if json {
-        here.payload(&WorkspacePayload::from(record));
+        here.payload(&WorkspacePayload {
+            inside_count: inside,
+            ..WorkspacePayload::from(record)
+        });
         return;
     }
     if here.terminal.quiet {
@@ -42,6 +54,9 @@ pub(super) fn workspace(done: &str, record: &Record, json: bool, here: Here<'_>)
     rows.push(("used", ago(record.last_activity_at, now)));
     rows.push(("expires", until(record.expires_at(), now)));
     rows.push(("commands", record.command_count.to_string()));
+    if let Some(inside) = inside.filter(|inside| *inside > 0) {
+        rows.push(("inside", format!("{inside} at a terminal")));
+    }
     if let Some(error) = &record.last_error {
         rows.push(("last error", error.clone()));
     }

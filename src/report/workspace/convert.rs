@@ -45,6 +45,7 @@ impl From<&Record> for WorkspacePayload {
             running_service_count: 0,
             metadata: BTreeMap::new(),
             last_error: record.last_error.clone(),
+            inside_count: None,
             workspace_reset: None,
         }
     }

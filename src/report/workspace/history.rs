@@ -74,13 +74,14 @@ pub struct HistoryEntryPayload {
     pub epoch: u64,
     /// The run, 12 hex digits.
     pub run: String,
-    /// The verb (`exec`, `patch`, `reset`, ...), or `apply`.
+    /// The verb (`exec`, `patch`, `reset`, ...), `apply`, or `enter`.
     pub kind: String,
-    /// Of an `exec`.
+    /// Of an `exec` and an `enter`.
     pub command: Option<String>,
-    /// Of an `exec`.
+    /// Of an `exec` and an `enter`.
     pub cwd: Option<String>,
-    /// As the receipt spells it, or `interrupted`. Null: it goes on.
+    /// As the receipt spells it, or `interrupted`. Of an `enter`: `ended`, `not_started`, `left`, `hung_up` or `lost`. Null:
+    /// it goes on.
     pub outcome: Option<String>,
     /// Of a command that ran to its end.
     pub exit_code: Option<i32>,

@@ -65,6 +65,9 @@ pub struct WorkspacePayload {
     pub metadata: BTreeMap<String, String>,
     /// What went wrong last.
     pub last_error: Option<String>,
+    /// How many are inside at a terminal (`enter`); of `status` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inside_count: Option<u32>,
     /// What a `reset` restored; of nothing else.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workspace_reset: Option<ResetPayload>,
