@@ -80,7 +80,7 @@ secrets = [\"TOKEN\"]
 expect.stdout.contains = \"API=[REDACTED]\"
 "
     ));
-    let ran = apply(&world, &[]).ended(0);
+    let ran = apply(&world, &["-vv"]).ended(0);
     unseen(&world, &ran);
     let receipt = world.receipt();
     assert!(!stdout(&receipt, 1).contains("[REDACTED]"), "{receipt:#}");

@@ -465,11 +465,18 @@ fn row_120_other_programs_find_it_nowhere() {
     // Of this test alone: others run beside it, and give theirs on command lines.
     let value = "another-Value/of-row-120";
     let id = create(&world, &["--secret", &format!("TOKEN={value}")]);
-    // Nor is it on a command line of the host, once the command that made it is gone.
+    ws(
+        &world,
+        &["exec", &id, "--secret-env", "TOKEN", "--", "true"],
+    )
+    .ended(0);
+    // Nor has a process of the host it on its command line or in its environment, now that the programs are gone.
     for entry in fs::read_dir("/proc").expect("/proc").flatten() {
-        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let has = memchr::memmem::find(&line, value.as_bytes()).is_some();
-        assert!(!has, "{}", String::from_utf8_lossy(&line));
+        for name in ["cmdline", "environ"] {
+            let text = fs::read(entry.path().join(name)).unwrap_or_default();
+            let has = memchr::memmem::find(&text, value.as_bytes()).is_some();
+            assert!(!has, "{}/{name}", entry.path().display());
+        }
     }
     // It would be taken out of an output, so the programs look for it themselves.
     let script = "

@@ -205,3 +205,23 @@ fn a_manifest_sent_in_pieces_is_the_manifest() {
         );
     }
 }
+
+#[test]
+fn nothing_of_an_environment_is_in_debug_output() {
+    let op = pyro_protocol::Op::ExecRun(pyro_protocol::message::ExecRun {
+        argv: vec!["echo".into(), "a-secret-argument".into()],
+        cwd: "".into(),
+        env: vec![("TOKEN".into(), "a-secret-value".into())],
+        timeout_ms: 1,
+        grace_ms: 1,
+        stdin: false,
+        spool_limit: 1,
+        terminal: None,
+        unnamed: true,
+    });
+    let shown = format!("{:?}", HostMessage::Call(Box::new(op)));
+    assert!(
+        shown.contains("TOKEN") && !shown.contains("a-secret"),
+        "{shown}"
+    );
+}
