@@ -30,6 +30,7 @@ mod sync;
 pub use event::{Event, Stream};
 pub use golden::{GoldenChange, Goldens, Verdict};
 pub use living::{Living, execute_in};
+pub(crate) use points::STEP as STEP_MARK;
 pub use show::summary;
 
 use crate::exclude::Exclude;

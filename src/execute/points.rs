@@ -12,7 +12,7 @@ use pyro_protocol::message::{
 
 /// The mark that a step is held against begins so, and ends with the run, for others may be at it in the same workspace.
 /// No snapshot is called so.
-const STEP: &str = "Step-";
+pub(crate) const STEP: &str = "Step-";
 /// Paths that a failure names.
 const NAMED: usize = 20;
 

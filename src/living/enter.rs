@@ -218,18 +218,18 @@ impl Workspaces {
 
     /// Whether the workspace was put back meanwhile, which ends everything that runs in it.
     pub fn was_reset(&mut self, entered: &Entered) -> bool {
-        let record = self.registry.record(&entered.id);
         let after = Page::After {
             sequence: entered.sequence,
             limit: u32::MAX,
         };
+        // It may not be over yet. Looked at first: when it is over, it has been counted.
         let begun = self.registry.history(&entered.id, after);
-        record.is_ok_and(|record| record.reset_count > entered.resets)
-            // It may not be over yet.
-            || begun.is_ok_and(|begun| {
-                let mut begun = begun.iter();
-                begun.any(|entry| entry.ended_at.is_none() && entry.kind == "reset")
-            })
+        let goes_on = begun.is_ok_and(|begun| {
+            let mut begun = begun.iter();
+            begun.any(|entry| entry.ended_at.is_none() && entry.kind == "reset")
+        });
+        let record = self.registry.record(&entered.id);
+        goes_on || record.is_ok_and(|record| record.reset_count > entered.resets)
     }
 
     /// How many are inside a workspace at a terminal; none where that cannot be told.

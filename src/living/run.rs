@@ -4,7 +4,7 @@ use super::ask::ask;
 use super::made::Made;
 use super::noted::hidden;
 use super::{LivingError, Workspaces};
-use crate::execute::{Event, Goldens, Living, Ran, execute_in, hide};
+use crate::execute::{Event, Goldens, Living, Ran, STEP_MARK, execute_in, hide};
 use crate::keeper;
 use crate::machine::Cancel;
 use crate::plan::{Plan, PlannedAction, PlannedStep};
@@ -12,7 +12,7 @@ use crate::receipt::{Outcome, OutputReport, Receipt, StepOutcome, StepReport};
 use crate::workspace::registry::{
     Command, Ended, Entry, MAX_OUTPUT, Output, SnapshotRecord, WorkspaceId,
 };
-use crate::workspace::{Home, Timestamp};
+use crate::workspace::{Home, Timestamp, marks};
 use pyro_protocol::message::{MarkRemove, Op};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -50,6 +50,7 @@ impl Workspaces {
         let plan = &*hide::plan(plan, secrets.redaction());
         let noted = &hidden(noted, secrets.redaction());
         self.forget_unregistered(&home, &id, plan)?;
+        self.forget_step_marks(&home);
         let isolation = Made::read(&home)?.isolation;
         let link = keeper::connect(&home)?;
         let run = self.state.new_run()?;
@@ -104,6 +105,21 @@ impl Workspaces {
             ask(home, op)?;
         }
         Ok(())
+    }
+
+    /// Removes what steps were held against whose commands were killed: nobody else would.
+    fn forget_step_marks(&self, home: &Home) {
+        let marks = marks(home).unwrap_or_default();
+        for name in marks {
+            let run = name.strip_prefix(STEP_MARK);
+            if run.is_none_or(|run| self.state.is_alive(run)) {
+                continue;
+            }
+            // Another command may be faster; what stays is small, and in nobody's way.
+            if let Err(error) = ask(home, Op::MarkRemove(MarkRemove { name })) {
+                log::debug!("could not forget the mark of a step: {error:?}");
+            }
+        }
     }
 
     /// Where the receipt of an entry lies.

@@ -75,6 +75,61 @@ fn what_a_step_changed_is_told_beside_other_steps() {
 }
 
 #[test]
+fn what_a_killed_step_was_held_against_goes_with_the_next_command() {
+    let world = world();
+    let id = create(&world, &["--name", "w"]);
+    let marks = world.state().join("workspaces").join(&id).join("run/marks");
+    let steps = || {
+        let mut names: Vec<String> = fs::read_dir(&marks)
+            .into_iter()
+            .flatten()
+            .map(|entry| {
+                entry
+                    .expect("an entry")
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned()
+            })
+            .filter(|name| name.starts_with("Step-") && name.ends_with(".work"))
+            .collect();
+        names.sort();
+        names
+    };
+    let request = "pyro = 1\nworkspace = \"w\"\n[[step]]\nexec = 'while ! [ -e /tmp/go ]; do sleep 0.01; done'\n\
+                   expect.changed.none = true\n";
+    world.write("held.pyro.toml", request);
+    let begin = || {
+        world
+            .command(["apply", "held.pyro.toml"])
+            .spawn()
+            .expect("starts")
+    };
+    let mut killed = begin();
+    wait_for("it is noted what the step is held against", || {
+        !steps().is_empty()
+    });
+    let of_the_killed = steps();
+    let lives = begin();
+    wait_for("the same for another command", || {
+        steps().len() > of_the_killed.len()
+    });
+    killed.kill().expect("kills");
+    killed.wait().expect("ends");
+    assert!(of_the_killed.iter().all(|name| steps().contains(name)));
+    sh(&world, &id, "true");
+    // That of the command that lives stays, and holds.
+    let left = steps();
+    assert!(!left.is_empty());
+    assert!(
+        of_the_killed.iter().all(|name| !left.contains(name)),
+        "{left:?}"
+    );
+    sh(&world, &id, "touch /tmp/go");
+    world.ran(lives.wait_with_output().expect("ends")).ended(0);
+    assert_eq!(steps(), Vec::<String>::new());
+}
+
+#[test]
 fn a_patch_with_a_file_below_a_file_leaves_nothing() {
     let world = world();
     let id = create(&world, &[]);
