@@ -23,6 +23,7 @@ mod living;
 mod output;
 mod points;
 mod redact;
+mod search;
 mod session;
 mod show;
 mod sync;

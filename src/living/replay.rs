@@ -146,7 +146,11 @@ fn may_change(action: &Action) -> bool {
         | Action::Sync(_)
         | Action::Snapshot(_)
         | Action::Reset(_) => true,
-        Action::Read(_) | Action::List(_) | Action::Diff(_) | Action::Export(_) => false,
+        Action::Read(_)
+        | Action::List(_)
+        | Action::Search(_)
+        | Action::Diff(_)
+        | Action::Export(_) => false,
     }
 }
 

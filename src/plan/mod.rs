@@ -29,6 +29,7 @@ mod planner;
 mod points;
 mod problem;
 mod schema;
+mod search;
 mod secrets;
 mod source;
 mod summary;
@@ -47,8 +48,8 @@ pub use model::{
     Certainty, Effect, Enforcement, ExistingWorkspace, HostWrite, LeftOut, LeftOutStep, Plan,
     PlannedAction, PlannedDelete, PlannedDiff, PlannedEnvironment, PlannedExec, PlannedExport,
     PlannedKeep, PlannedLimit, PlannedList, PlannedMachine, PlannedMove, PlannedPatch, PlannedRead,
-    PlannedRefusal, PlannedSecret, PlannedSecretSource, PlannedSeed, PlannedStep, PlannedSync,
-    PlannedText, PlannedWorkspace, PlannedWrite, PlannedWriteFile, Reach, TextCheck,
+    PlannedRefusal, PlannedSearch, PlannedSecret, PlannedSecretSource, PlannedSeed, PlannedStep,
+    PlannedSync, PlannedText, PlannedWorkspace, PlannedWrite, PlannedWriteFile, Reach, TextCheck,
 };
 pub use pinned::{PinnedKind, contents};
 pub(crate) use pinned::{seed_contents, sync_contents};

@@ -6,7 +6,7 @@ use super::tree::SymbolicTree;
 use super::{
     Certainty, Effect, GoldenUse, HostWrite, LeftOutStep, Plan, PlannedAction, PlannedStep,
     Problem, ProblemCode, Problems, Reach, Slot, exec, expect, export, files, golden, json, moving,
-    patching, sync, text, values, workspace,
+    patching, search, sync, text, values, workspace,
 };
 use crate::preflight::{Facts, FileFact};
 use crate::request::{Action, Digest, Point, Pointer, Request, Step, StepId};
@@ -68,6 +68,7 @@ pub fn plan_with(
         | PlannedAction::Move(_)
         | PlannedAction::Read(_)
         | PlannedAction::List(_)
+        | PlannedAction::Search(_)
         | PlannedAction::Diff(_)
         | PlannedAction::Export(_)
         | PlannedAction::Snapshot(_)
@@ -181,6 +182,7 @@ impl<'a> Planner<'a> {
             Action::Move(wanted) => moving::plan(self, wanted, draft_ref),
             Action::Read(read) => files::read(self, read, expect, draft_ref),
             Action::List(list) => files::list(self, list, expect, draft_ref),
+            Action::Search(wanted) => search::plan(self, wanted, expect, draft_ref),
             Action::Diff(diff) => files::diff(self, diff, expect, *always, draft_ref),
             Action::Sync(sync) => sync::plan(self, sync, draft_ref),
             Action::Export(export) => export::plan(self, export, draft_ref),
@@ -258,6 +260,7 @@ fn effect(action: &PlannedAction) -> Effect {
         | PlannedAction::Reset(_) => Effect::Workspace,
         PlannedAction::Read(_)
         | PlannedAction::List(_)
+        | PlannedAction::Search(_)
         | PlannedAction::Diff(_)
         | PlannedAction::Snapshot(_)
         | PlannedAction::Refused(_) => Effect::Nothing,
@@ -289,6 +292,7 @@ fn prediction(action: &PlannedAction, commands: &[usize]) -> Option<String> {
         | PlannedAction::Move(_)
         | PlannedAction::Read(_)
         | PlannedAction::List(_)
+        | PlannedAction::Search(_)
         | PlannedAction::Diff(_)
         | PlannedAction::Export(_)
         | PlannedAction::Snapshot(_)

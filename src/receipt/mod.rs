@@ -11,6 +11,7 @@ mod refusal;
 mod runs;
 #[cfg(test)]
 mod schema;
+mod search;
 mod step;
 mod text;
 
@@ -26,6 +27,7 @@ pub use paths::{
 };
 pub use refusal::{NearestReport, PatchReason, RefusalReport};
 pub use runs::{RunOutcome, RunReport, Runs};
+pub use search::{MatchReport, SearchReport};
 pub use step::{AttemptReport, ExecReport, ExpectFailure, OutputReport, StepOutcome, StepReport};
 pub use text::Text;
 

@@ -55,7 +55,7 @@ pub use matrix::{Combination, MOST_COMBINATIONS};
 pub use model::{
     Action, ChangedExpect, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, Keep,
     List, MachineChoice, Missing, Move, Overwrite, PatchMatch, PatchStep, Point, Pointer, Read,
-    Request, Reset, SecretSource, Signal, Snapshot, SnapshotName, Step, StepId, SyncStep,
+    Request, Reset, Search, SecretSource, Signal, Snapshot, SnapshotName, Step, StepId, SyncStep,
     TextExpect, Workspace, Write, WriteFile,
 };
 pub use path::{GuestPath, GuestPathError};
