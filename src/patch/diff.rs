@@ -8,7 +8,8 @@ use super::blob::git_blob_hex;
 use super::common::{self, Run};
 use super::name::quote;
 
-const CONTEXT: usize = 3;
+/// Lines around each change.
+pub(super) const CONTEXT: usize = 3;
 /// A NUL among the first bytes makes a file binary, as in git.
 const BINARY: usize = 8000;
 
