@@ -139,7 +139,18 @@ fn result(report: &StepReport) -> String {
             paths => format!("{paths} paths, {} bytes", sync.bytes),
         });
     }
+    if let Some(pull) = &report.pull {
+        parts.push(match (pull.changes.len(), pull.dry_run) {
+            (0, _) if report.refusal.is_some() => String::new(),
+            (0, _) => "nothing to bring home".to_owned(),
+            (1, false) => "1 path brought home".to_owned(),
+            (paths, false) => format!("{paths} paths brought home"),
+            (paths, true) => format!("would bring {paths} home"),
+        });
+        parts.retain(|part| !part.is_empty());
+    }
     match report.host_files.as_slice() {
+        _ if report.pull.is_some() => {}
         [] if report.verb == "export" && report.refusal.is_none() => {
             parts.push("no files".to_owned());
         }

@@ -23,10 +23,11 @@ pub(super) fn swept_text(swept: Swept) -> String {
         host_files,
         stuck,
         kept,
+        pulls,
     } = swept;
     let old = plural(kept, "kept workspace");
     let over = format!("removed {old} whose time was over");
-    if runs == 0 && stuck == 0 {
+    if runs == 0 && stuck == 0 && pulls == 0 {
         return over;
     }
     let mut text = format!("cleaned up after {}", plural(runs, "interrupted run"));
@@ -36,6 +37,13 @@ pub(super) fn swept_text(swept: Swept) -> String {
     if host_files > 0 {
         let paths = plural(host_files, "half-written host path");
         let _infallible = write!(text, ", {paths} removed");
+    }
+    if pulls > 0 {
+        let directories = match pulls {
+            1 => "1 directory that it was pulling into is".to_owned(),
+            pulls => format!("{pulls} directories that were pulled into are"),
+        };
+        let _infallible = write!(text, ", {directories} whole again");
     }
     if stuck > 0 {
         text.push_str("; not all of it could be removed (`-vv` says why)");

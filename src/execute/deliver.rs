@@ -107,7 +107,9 @@ impl Session<'_> {
             Ok(files) => {
                 report.host_files = files;
                 report.notes.extend(call.ok().and_then(left_out));
-                report.notes.extend(has_secrets(&watched.seen()));
+                report
+                    .notes
+                    .extend(has_secrets(&watched.seen(), "exported", "an export"));
             }
             // The reason lies with the guest where the stream from it broke.
             Err(HostWriteError::Receive(_)) if call.is_err() => return call.map(drop),
@@ -135,9 +137,9 @@ impl Session<'_> {
 }
 
 /// Bytes on their way to the host, which are looked at and stay as they are.
-struct Watched<'a, R> {
-    inner: &'a mut R,
-    stream: &'a mut Stream,
+pub(super) struct Watched<'a, R> {
+    pub(super) inner: &'a mut R,
+    pub(super) stream: &'a mut Stream,
 }
 
 impl<R: io::Read> io::Read for Watched<'_, R> {
@@ -148,15 +150,15 @@ impl<R: io::Read> io::Read for Watched<'_, R> {
     }
 }
 
-/// Says which secrets went to the host: what is exported is exact.
-fn has_secrets(names: &[String]) -> Option<String> {
+/// Says which secrets went to the host: what is brought there is exact.
+pub(super) fn has_secrets(names: &[String], how: &str, it: &str) -> Option<String> {
     let (what, they) = match names {
         [] => return None,
         [_] => ("the secret", "it is"),
         _ => ("the secrets", "they are"),
     };
     Some(format!(
-        "what was exported has {what} {} in it: an export is exact, and {they} on the host in plain text now",
+        "what was {how} has {what} {} in it: {it} is exact, and {they} on the host in plain text now",
         names.join(", ")
     ))
 }

@@ -19,6 +19,8 @@ pub struct Living<'a> {
     pub link: UnixStream,
     /// Its folder, with the baseline.
     pub home: &'a Path,
+    /// Where it is noted what was brought home from it.
+    pub pulled: &'a Path,
     /// How it is kept apart, in words.
     pub isolation: Vec<String>,
     /// What it keeps.
@@ -43,6 +45,7 @@ pub fn execute_in(
     let Living {
         link,
         home,
+        pulled,
         isolation,
         secrets,
     } = living;
@@ -61,6 +64,7 @@ pub fn execute_in(
             let mut session = Session::new(link, plan, run, folder, cancel, &baseline);
             session.goldens = goldens.clone();
             session.secrets = secrets.clone();
+            pulled.clone_into(&mut session.pulled);
             // Its keeper saw to that when it was made.
             session.begun = true;
             progress.all_steps(&mut session, cancel, on_event);
@@ -96,6 +100,7 @@ fn write(receipt: &Receipt, path: &Path) -> Result<(), ExecuteError> {
 fn baseline(plan: &Plan, home: &Path) -> Result<Baseline, Lost> {
     let compares = plan.steps.iter().any(|step| match &step.action {
         PlannedAction::Diff(diff) => diff.against == Point::Baseline,
+        PlannedAction::Pull(_) => true,
         PlannedAction::Exec(_)
         | PlannedAction::Write(_)
         | PlannedAction::Patch(_)
@@ -103,7 +108,6 @@ fn baseline(plan: &Plan, home: &Path) -> Result<Baseline, Lost> {
         | PlannedAction::Move(_)
         | PlannedAction::Read(_)
         | PlannedAction::List(_)
-        | PlannedAction::Search(_)
         | PlannedAction::Sync(_)
         | PlannedAction::Export(_)
         | PlannedAction::Snapshot(_)

@@ -22,8 +22,8 @@ pub(crate) mod hide;
 mod living;
 mod output;
 mod points;
+mod pull;
 mod redact;
-mod search;
 mod session;
 mod show;
 mod sync;
@@ -31,7 +31,7 @@ mod sync;
 pub use event::{Event, Stream};
 pub use golden::{GoldenChange, Goldens, Verdict};
 pub use living::{Living, execute_in};
-pub(crate) use points::STEP as STEP_MARK;
+pub(crate) use points::{STEP as STEP_MARK, resets_noted, step_mark};
 pub use show::summary;
 
 use crate::exclude::Exclude;
@@ -49,7 +49,7 @@ use crate::request::Digest;
 use crate::secret::Secrets;
 use crate::workspace::{
     Baseline, GroupError, Home, IfMissing, KeepContents, KeptNote, NewGroup, RunDir, Seed,
-    SeedError, StateDir, StateError, Timestamp,
+    SeedError, StateDir, StateError, Swept, Timestamp,
 };
 use pyro_protocol::Bytes;
 use pyro_protocol::boot::{Boot, BootEnvironment, Confine, Ids};
@@ -132,7 +132,7 @@ pub fn execute(
     let phase = |what: &str| log::debug!("{what} after {:?}", clock.elapsed());
     let swept = state.sweep(started).map_err(ExecuteError::State)?;
     phase("swept");
-    if swept.runs > 0 || swept.kept > 0 {
+    if swept != Swept::default() {
         on_event(Event::Swept(swept));
     }
     let run = state.new_run().map_err(ExecuteError::State)?;
@@ -324,7 +324,10 @@ impl Progress<'_> {
         let diffs = self.plan.steps.iter().any(|step| {
             matches!(
                 step.action,
-                PlannedAction::Diff(_) | PlannedAction::Snapshot(_) | PlannedAction::Reset(_)
+                PlannedAction::Diff(_)
+                    | PlannedAction::Pull(_)
+                    | PlannedAction::Snapshot(_)
+                    | PlannedAction::Reset(_)
             )
         });
         let baselines = run.baselines();

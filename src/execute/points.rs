@@ -9,6 +9,7 @@ use pyro_protocol::Bytes;
 use pyro_protocol::message::{
     Change, Kind, MarkRead, MarkRemove, Op, Records, Reply, TreeCompare, TreeMark, TreeReset,
 };
+use std::path::Path;
 
 /// The mark that a step is held against begins so, and ends with the run, for others may be at it in the same workspace.
 /// No snapshot is called so.
@@ -83,11 +84,13 @@ impl Session<'_> {
     pub(super) fn reset(&mut self, to: &Point, report: &mut StepReport) -> Result<(), StepError> {
         let op = Op::TreeReset(TreeReset {
             to: to.as_str().to_owned(),
+            token: Some(reset_token(self.run.id(), self.resets + 1)),
         });
         let records = match self.call(op, None).map_err(|error| not_made(error, to))? {
             (Reply::Records(records), _) => records,
             (reply, _) => return Err(StepError::surprise(&reply)),
         };
+        self.resets += 1;
         report.counts = Some(counts(&records));
         report.notes.push(match records.entries {
             0 => "nothing was different".to_owned(),
@@ -146,7 +149,7 @@ impl Session<'_> {
     }
 
     fn step_mark(&self) -> String {
-        format!("{STEP}{}", self.run.id())
+        step_mark(self.run.id())
     }
 
     /// Forgets the mark that steps were held against: a workspace that lives would keep it for ever.
@@ -215,6 +218,30 @@ impl Session<'_> {
         });
         Ok(())
     }
+}
+
+/// The mark that the steps of a run are held against.
+pub(crate) fn step_mark(run: &str) -> String {
+    format!("{STEP}{run}")
+}
+
+/// What the agent notes a reset under: whose it was, and how many resets of that run have happened with it.
+fn reset_token(run: &str, count: u32) -> String {
+    format!("{run} {count}")
+}
+
+/// How many resets of a run have happened, by what the agent noted in the folder of a workspace: whoever asked for them may
+/// have been killed before hearing of it.
+pub(crate) fn resets_noted(folder: &Path, run: &str) -> u32 {
+    let count = |name: &str| {
+        let noted = std::fs::read_to_string(folder.join("marks").join(name)).ok()?;
+        let (_, token) = noted.split_once('\n')?;
+        let (whose, count) = token.split_once(' ')?;
+        (whose == run).then(|| count.parse().ok()).flatten()
+    };
+    // Of one that is under way it is certain, too.
+    let counts = [".reset", ".resetting"].into_iter().filter_map(count);
+    counts.max().unwrap_or(0)
 }
 
 fn counts(records: &Records) -> CountsReport {

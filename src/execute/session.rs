@@ -10,7 +10,7 @@ use crate::secret::Secrets;
 use crate::workspace::{Baseline, RunDir};
 use pyro_protocol::message::{Failure, FailureCode, Op, Reply};
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// An agent that says nothing for this long after it was told to cancel is taken for dead.
@@ -94,6 +94,8 @@ pub(super) struct Session<'a> {
     /// Where long outputs are kept.
     pub(super) folder: &'a Path,
     pub(super) baseline: &'a Baseline,
+    /// Where it is noted what was brought home from the workspace.
+    pub(super) pulled: PathBuf,
     /// What is done about texts that differ from their goldens.
     pub(super) goldens: Goldens,
     pub(super) redactor: Redactor,
@@ -106,6 +108,8 @@ pub(super) struct Session<'a> {
     cancelling: Option<Instant>,
     /// What there is besides the work tree was noted, where a step may go back to it.
     pub(super) begun: bool,
+    /// How many resets have happened.
+    pub(super) resets: u32,
     /// The step whose beginning is noted.
     pub(super) noted: Option<usize>,
 }
@@ -125,6 +129,7 @@ impl<'a> Session<'a> {
             run,
             folder,
             baseline,
+            pulled: run.path().join("pulled"),
             goldens: Goldens::compare(),
             redactor: Redactor::new(run.id(), plan.redact.iter()),
             secrets: Secrets::default(),
@@ -132,6 +137,7 @@ impl<'a> Session<'a> {
             cancel,
             cancelling: None,
             begun: false,
+            resets: 0,
             noted: None,
         }
     }
@@ -163,10 +169,10 @@ impl<'a> Session<'a> {
             PlannedAction::Move(moving) => self.move_path(moving, report),
             PlannedAction::Read(read) => self.read(step, read, report),
             PlannedAction::List(list) => self.list(step, list, report),
-            PlannedAction::Search(search) => self.search(step, search, report),
             PlannedAction::Diff(diff) => self.diff(step, diff, report),
             PlannedAction::Sync(sync) => self.sync(sync, report),
             PlannedAction::Export(export) => self.export(export, report),
+            PlannedAction::Pull(pull) => self.pull(pull, report),
             PlannedAction::Snapshot(name) => self.snapshot(name, report),
             PlannedAction::Reset(to) => self.reset(to, report),
             PlannedAction::Refused(refused) => Err(StepError::Refused(RefusalReport {

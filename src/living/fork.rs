@@ -14,6 +14,7 @@ use super::made::Made;
 use super::{LivingError, Workspaces};
 use crate::keeper;
 use crate::request::canonical_json;
+use crate::workspace::pull::copy_pulled;
 use crate::workspace::registry::{
     Command, Ended, Entry, NewWorkspace, Output, Record, SnapshotKind, SnapshotRecord, State,
     StateDetails, WorkspaceId,
@@ -180,6 +181,11 @@ impl Workspaces {
         home.write_secrets(&from.secrets(names)?, lifecycle)?;
         home.write_recipe(&from.recipe()?, lifecycle)?;
         Made::read(from)?.write(home)?;
+        let pulled = |home: &Home| home.path().join("pulled");
+        copy_pulled(&pulled(from), &pulled(home)).map_err(|source| LivingError::Copy {
+            id: origin.id.to_string(),
+            source,
+        })?;
         copied
     }
 
@@ -197,7 +203,13 @@ impl Workspaces {
         }
         let started = keeper::start(home, lifecycle)?;
         let name = mark_of(home);
-        ask(home, Op::TreeReset(TreeReset { to: name.clone() }))?;
+        ask(
+            home,
+            Op::TreeReset(TreeReset {
+                to: name.clone(),
+                token: None,
+            }),
+        )?;
         ask(home, Op::MarkRemove(MarkRemove { name }))?;
         if origin.state == State::Stopped {
             keeper::stop(home, lifecycle)?;

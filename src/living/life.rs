@@ -27,6 +27,9 @@ impl Workspaces {
 
     /// Removes what interrupted commands left in the state directory.
     pub(super) fn sweep_folders(&mut self) -> Result<(), LivingError> {
+        let pulls = self.state.sweep_pulls()?;
+        self.mended
+            .extend(pulls.into_iter().map(super::Mended::Pull));
         let _swept = self.state.sweep(Self::now())?;
         for id in self.state.sweep_homes()?.half_made {
             if let Some(id) = WorkspaceId::parse(&id) {

@@ -1,11 +1,20 @@
 //! Puts right what killed processes left, and says so.
 
+use super::ask::ask_patiently;
 use super::{LivingError, Workspaces};
+use crate::execute::{resets_noted, step_mark};
 use crate::keeper;
-use crate::workspace::registry::{ErrorNote, Rebuilt, Record, State, StateDetails, WorkspaceId};
-use crate::workspace::{EndReason, HomeError};
+use crate::workspace::pull::MendedPull;
+use crate::workspace::registry::{
+    ErrorNote, Page, Rebuilt, Record, State, StateDetails, WorkspaceId,
+};
+use crate::workspace::{EndReason, Home, HomeError};
+use pyro_protocol::message::{MarkRemove, Op};
 use std::fmt;
 use std::fs;
+
+/// How far back a command may have begun that is looked for.
+const RECENT: u32 = 20;
 
 /// Something that was put right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +35,10 @@ pub enum Mended {
     Expired(WorkspaceId),
     /// Its machine died; why, in words.
     Lost(WorkspaceId, String),
+    /// A pull died; what became of the directory.
+    Pull(MendedPull),
+    /// Commands died when their resets had happened; they count.
+    Reset(WorkspaceId, Vec<u64>),
     /// Commands died in the middle of something; what came of it is not known.
     Interrupted(WorkspaceId, Vec<u64>),
 }
@@ -76,6 +89,15 @@ impl fmt::Display for Mended {
                 f,
                 "the workspace {id} lost its machine and is stopped ({why}); its files are there"
             ),
+            Self::Pull(pull) => pull.fmt(f),
+            Self::Reset(id, sequences) => {
+                let numbers: Vec<_> = sequences.iter().map(|n| format!("#{n}")).collect();
+                write!(
+                    f,
+                    "in the workspace {id}, a reset was through when its command was interrupted, and counts: {}",
+                    numbers.join(", ")
+                )
+            }
             Self::Interrupted(id, sequences) => {
                 let numbers: Vec<_> = sequences.iter().map(|n| format!("#{n}")).collect();
                 write!(
@@ -206,14 +228,56 @@ impl Workspaces {
 
     /// Notes which entries of the history nobody will end any more.
     pub(super) fn mend_history(&mut self, id: &WorkspaceId) -> Result<(), LivingError> {
+        if !self.registry.goes_on(id)? {
+            return Ok(());
+        }
         let state = self.state.clone();
-        let gone = self
-            .registry
-            .interrupted(id, |run| state.is_alive(run), Self::now())?;
-        if !gone.is_empty() {
-            // Whoever was killed has left the folder of a run.
-            self.sweep_folders()?;
-            self.mended.push(Mended::Interrupted(id.clone(), gone));
+        let home = self.home(id).ok();
+        if let Some(home) = &home {
+            self.await_resets(home, id)?;
+        }
+        let resets = |run: &str| {
+            home.as_ref()
+                .map_or(0, |home| resets_noted(&home.run(), run))
+        };
+        let gone =
+            self.registry
+                .interrupted_after(id, |run| state.is_alive(run), resets, Self::now())?;
+        if gone.is_empty() {
+            return Ok(());
+        }
+        // Whoever was killed has left the folder of a run.
+        self.sweep_folders()?;
+        let happened = gone.iter().filter(|one| one.resets > 0);
+        let happened: Vec<_> = happened.map(|one| one.sequence).collect();
+        if !happened.is_empty() {
+            self.mended.push(Mended::Reset(id.clone(), happened));
+        }
+        let unknown = gone.iter().filter(|one| !one.has_passed);
+        let unknown: Vec<_> = unknown.map(|one| one.sequence).collect();
+        if !unknown.is_empty() {
+            self.mended.push(Mended::Interrupted(id.clone(), unknown));
+        }
+        Ok(())
+    }
+
+    /// Waits until the agent is through with the reset of a command that was killed, or has let it be.
+    fn await_resets(&mut self, home: &Home, id: &WorkspaceId) -> Result<(), LivingError> {
+        for entry in self.registry.history(id, Page::Last(RECENT))? {
+            let resets = entry.kind == "reset"
+                || entry.kind == "apply" && entry.request.contains("\"reset\"");
+            if entry.outcome.is_some() || !resets || self.state.is_alive(&entry.run) {
+                continue;
+            }
+            // Which waits for its turn, and is of use besides.
+            let op = Op::MarkRemove(MarkRemove {
+                name: step_mark(&entry.run),
+            });
+            if keeper::is_running(home)?
+                && let Err(error) = ask_patiently(home, &op)
+            {
+                log::debug!("{}", crate::execute::chain(&error));
+            }
         }
         Ok(())
     }

@@ -39,6 +39,10 @@ impl Workspaces {
             unreachable!("the plan names a workspace that lives");
         };
         let record = self.find(id.as_str())?;
+        if (plan.steps.iter()).any(|step| matches!(step.action, PlannedAction::Pull(_))) {
+            // A pull that was killed may have left that very directory half-done.
+            self.sweep_folders()?;
+        }
         for mended in self.mended() {
             on_event(Event::Mended(&mended.to_string()));
         }
@@ -61,6 +65,7 @@ impl Workspaces {
         let living = Living {
             link,
             home: &home.run(),
+            pulled: &home.path().join("pulled"),
             isolation,
             secrets: &secrets,
         };
@@ -171,10 +176,10 @@ impl Workspaces {
                 | PlannedAction::Move(_)
                 | PlannedAction::Read(_)
                 | PlannedAction::List(_)
-                | PlannedAction::Search(_)
                 | PlannedAction::Diff(_)
                 | PlannedAction::Sync(_)
                 | PlannedAction::Export(_)
+                | PlannedAction::Pull(_)
                 | PlannedAction::Refused(_) => {}
             }
         }
@@ -201,9 +206,9 @@ fn entry(plan: &Plan, noted: &str, run: &str) -> Entry {
             step.action,
             PlannedAction::Read(_)
                 | PlannedAction::List(_)
-                | PlannedAction::Search(_)
                 | PlannedAction::Diff(_)
                 | PlannedAction::Export(_)
+                | PlannedAction::Pull(_)
         )
     };
     Entry {

@@ -291,10 +291,10 @@ impl Page {
             | PlannedAction::Move(_)
             | PlannedAction::Read(_)
             | PlannedAction::List(_)
-            | PlannedAction::Search(_)
             | PlannedAction::Diff(_)
             | PlannedAction::Sync(_)
             | PlannedAction::Export(_)
+            | PlannedAction::Pull(_)
             | PlannedAction::Snapshot(_)
             | PlannedAction::Reset(_)
             | PlannedAction::Refused(_) => {}

@@ -24,7 +24,8 @@ pub(super) fn plan(planner: &mut Planner<'_>, export: &Export, draft: &mut Draft
         overwrite,
     } = export;
     let source = draft.pointer.at("export");
-    let is_file = matches!(reached(planner, path, &source, draft), Node::File(_));
+    let node = reached(planner, path, &source, draft);
+    let is_file = matches!(node, Node::File(_));
     if planner.tree.is_link(path) {
         draft.tree(
             Problem::new(
@@ -35,7 +36,8 @@ pub(super) fn plan(planner: &mut Planner<'_>, export: &Export, draft: &mut Draft
             .help("export what it leads to"),
         );
     }
-    let is_known = matches!(planner.tree.follow(path), Lead::To(_));
+    // In a workspace that lives nobody knows, and it is decided when the step runs.
+    let is_known = node != Node::Unknown && matches!(planner.tree.follow(path), Lead::To(_));
     let place = draft.pointer.at("to");
     let shown = text::escape(to);
     let Some(fact) = planner.facts.exports.get(to) else {

@@ -156,7 +156,6 @@ fn of_action(action: &PlannedAction) -> impl Iterator<Item = (&Pointer, &Planned
         PlannedAction::Exec(exec) => [&exec.stdout, &exec.stderr],
         PlannedAction::Read(read) => [&read.content, &[]],
         PlannedAction::List(list) => [&list.text, &[]],
-        PlannedAction::Search(search) => [&search.text, &[]],
         PlannedAction::Diff(diff) => [&diff.text, &[]],
         PlannedAction::Write(_)
         | PlannedAction::Patch(_)
@@ -164,6 +163,7 @@ fn of_action(action: &PlannedAction) -> impl Iterator<Item = (&Pointer, &Planned
         | PlannedAction::Move(_)
         | PlannedAction::Sync(_)
         | PlannedAction::Export(_)
+        | PlannedAction::Pull(_)
         | PlannedAction::Snapshot(_)
         | PlannedAction::Reset(_)
         | PlannedAction::Refused(_) => [&[], &[]],

@@ -301,14 +301,7 @@ fn action(action: &PlannedAction) -> Map<String, Value> {
                 .map(|(path, digest)| (path.to_string(), digest.to_string().into()))
                 .collect();
             let mut out = object([
-                (
-                    "match",
-                    match patch.policy {
-                        PatchMatch::Unique => "unique",
-                        PatchMatch::Exact => "exact",
-                    }
-                    .into(),
-                ),
+                ("match", matching(patch.policy)),
                 ("base", base.into()),
                 ("predicted", patch.predicted.as_ref().map(applied).into()),
             ]);
@@ -356,27 +349,6 @@ fn action(action: &PlannedAction) -> Map<String, Value> {
             put(&mut out, "path", list.path.as_bytes());
             out
         }
-        PlannedAction::Search(search) => {
-            let mut out = object([
-                ("regex", search.regex.clone().into()),
-                (
-                    "paths",
-                    paths(search.paths.iter().map(|path| path.as_bytes())),
-                ),
-                ("include", search.include.clone().into()),
-                ("exclude", search.exclude.clone().into()),
-                ("max_matches", search.max_matches.into()),
-                ("max_bytes", search.max_bytes.as_bytes().into()),
-                ("expect_text", checks(&search.text)),
-            ]);
-            if let Some(after) = &search.after {
-                put(&mut out, "after", after.as_bytes());
-            }
-            if let Some(line) = search.after_line {
-                out.insert("after_line".to_owned(), line.into());
-            }
-            out
-        }
         PlannedAction::Snapshot(name) => object([("name", name.as_str().into())]),
         PlannedAction::Reset(to) => object([("to", to.as_str().into())]),
         PlannedAction::Diff(diff) => {
@@ -409,11 +381,25 @@ fn action(action: &PlannedAction) -> Map<String, Value> {
             put(&mut out, "path", export.path.as_bytes());
             out
         }
+        PlannedAction::Pull(pull) => object([
+            ("to", pull.shown.clone().into()),
+            ("exclude", pull.exclude.clone().into()),
+            ("match", matching(pull.matching)),
+            ("dry_run", pull.dry_run.into()),
+        ]),
         PlannedAction::Refused(refusal) => {
             let reasons: Vec<_> = refusal.reasons.iter().map(problem).collect();
             object([("refused", reasons.into())])
         }
     }
+}
+
+fn matching(policy: PatchMatch) -> Value {
+    match policy {
+        PatchMatch::Unique => "unique",
+        PatchMatch::Exact => "exact",
+    }
+    .into()
 }
 
 fn problem(problem: &Problem) -> Value {

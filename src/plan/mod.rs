@@ -28,8 +28,8 @@ mod pinned;
 mod planner;
 mod points;
 mod problem;
+mod pull;
 mod schema;
-mod search;
 mod secrets;
 mod source;
 mod summary;
@@ -47,8 +47,8 @@ pub use json::to_json;
 pub use model::{
     Certainty, Effect, Enforcement, ExistingWorkspace, HostWrite, LeftOut, LeftOutStep, Plan,
     PlannedAction, PlannedDelete, PlannedDiff, PlannedEnvironment, PlannedExec, PlannedExport,
-    PlannedKeep, PlannedLimit, PlannedList, PlannedMachine, PlannedMove, PlannedPatch, PlannedRead,
-    PlannedRefusal, PlannedSearch, PlannedSecret, PlannedSecretSource, PlannedSeed, PlannedStep,
+    PlannedKeep, PlannedLimit, PlannedList, PlannedMachine, PlannedMove, PlannedPatch, PlannedPull,
+    PlannedRead, PlannedRefusal, PlannedSecret, PlannedSecretSource, PlannedSeed, PlannedStep,
     PlannedSync, PlannedText, PlannedWorkspace, PlannedWrite, PlannedWriteFile, Reach, TextCheck,
 };
 pub use pinned::{PinnedKind, contents};

@@ -321,14 +321,14 @@ pub enum PlannedAction {
     Read(PlannedRead),
     /// Lists a directory.
     List(PlannedList),
-    /// Finds lines in files.
-    Search(PlannedSearch),
     /// Shows what changed since the baseline, or a snapshot.
     Diff(PlannedDiff),
     /// Lays something of the host over the workspace, all of it or nothing.
     Sync(Box<PlannedSync>),
     /// Copies something to the host.
     Export(PlannedExport),
+    /// Brings what changed home into a host directory.
+    Pull(PlannedPull),
     /// Keeps what the workspace is.
     Snapshot(SnapshotName),
     /// Puts the workspace back.
@@ -348,10 +348,10 @@ impl PlannedAction {
             Self::Move(_) => "move",
             Self::Read(_) => "read",
             Self::List(_) => "list",
-            Self::Search(_) => "search",
             Self::Diff(_) => "diff",
             Self::Sync(_) => "sync",
             Self::Export(_) => "export",
+            Self::Pull(_) => "pull",
             Self::Snapshot(_) => "snapshot",
             Self::Reset(_) => "reset",
             Self::Refused(refusal) => refusal.verb,
@@ -500,29 +500,6 @@ pub struct PlannedList {
     pub text: PlannedText,
 }
 
-/// `search`, decided.
-#[derive(Debug, Clone)]
-pub struct PlannedSearch {
-    /// The regular expression.
-    pub regex: String,
-    /// Files, or directories with all that is below them; sorted, none below another.
-    pub paths: Vec<GuestPath>,
-    /// Gitignore patterns of the files that are searched; all of them where there are none.
-    pub include: Vec<String>,
-    /// Gitignore patterns of paths to leave out.
-    pub exclude: Vec<String>,
-    /// How many lines are told at most.
-    pub max_matches: u64,
-    /// How many bytes of lines are told at most.
-    pub max_bytes: Size,
-    /// Paths up to this one are passed over.
-    pub after: Option<GuestPath>,
-    /// Of that file, lines up to this one only.
-    pub after_line: Option<u64>,
-    /// Checks of the lines.
-    pub text: PlannedText,
-}
-
 /// `diff`, decided.
 #[derive(Debug, Clone)]
 pub struct PlannedDiff {
@@ -558,6 +535,21 @@ pub struct PlannedExport {
     pub shown: String,
     /// What to do about something that is there by then.
     pub overwrite: Overwrite,
+}
+
+/// `pull`, decided. What has changed by then is known only when it runs.
+#[derive(Debug, Clone)]
+pub struct PlannedPull {
+    /// The host directory: absolute, links resolved.
+    pub to: PathBuf,
+    /// As the request says it.
+    pub shown: String,
+    /// Gitignore patterns of changed paths that stay in the workspace.
+    pub exclude: Vec<String>,
+    /// Whether files that were changed on the host as well are merged.
+    pub matching: PatchMatch,
+    /// Nothing is written.
+    pub dry_run: bool,
 }
 
 /// A step that must be refused and is, before anything is sent (a patch text that is no patch).

@@ -6,7 +6,7 @@ use super::tree::SymbolicTree;
 use super::{
     Certainty, Effect, GoldenUse, HostWrite, LeftOutStep, Plan, PlannedAction, PlannedStep,
     Problem, ProblemCode, Problems, Reach, Slot, exec, expect, export, files, golden, json, moving,
-    patching, search, sync, text, values, workspace,
+    patching, pull, sync, text, values, workspace,
 };
 use crate::preflight::{Facts, FileFact};
 use crate::request::{Action, Digest, Point, Pointer, Request, Step, StepId};
@@ -44,11 +44,13 @@ pub fn plan_with(
     let Planner {
         mut problems,
         mut host_writes,
+        pulled,
         ..
     } = planner;
     let (writes, against) = golden::host_writes(&steps, &host_writes);
     problems.extend(against);
     host_writes.extend(writes);
+    host_writes.extend(pulled);
     let left_out = request.left_out.iter().map(|index| LeftOutStep {
         number: index + 1,
         id: request.steps[*index].id.as_ref().map(ToString::to_string),
@@ -68,9 +70,9 @@ pub fn plan_with(
         | PlannedAction::Move(_)
         | PlannedAction::Read(_)
         | PlannedAction::List(_)
-        | PlannedAction::Search(_)
         | PlannedAction::Diff(_)
         | PlannedAction::Export(_)
+        | PlannedAction::Pull(_)
         | PlannedAction::Snapshot(_)
         | PlannedAction::Reset(_)
         | PlannedAction::Refused(_) => None,
@@ -120,6 +122,8 @@ pub(super) struct Planner<'a> {
     pub(super) secrets: Vec<String>,
     pub(super) problems: Vec<Problem>,
     pub(super) host_writes: Vec<HostWrite>,
+    /// The directories of pulls, each once.
+    pub(super) pulled: Vec<HostWrite>,
     /// The host paths of the exports so far: by which step, and whether it is known to be a file.
     pub(super) exported: BTreeMap<PathBuf, export::Exported>,
     /// The states of the workspace that can be gone back to.
@@ -149,6 +153,7 @@ impl<'a> Planner<'a> {
             secrets: Vec::new(),
             problems: Vec::new(),
             host_writes: Vec::new(),
+            pulled: Vec::new(),
             exported: BTreeMap::new(),
             ids: BTreeMap::new(),
         }
@@ -182,10 +187,10 @@ impl<'a> Planner<'a> {
             Action::Move(wanted) => moving::plan(self, wanted, draft_ref),
             Action::Read(read) => files::read(self, read, expect, draft_ref),
             Action::List(list) => files::list(self, list, expect, draft_ref),
-            Action::Search(wanted) => search::plan(self, wanted, expect, draft_ref),
             Action::Diff(diff) => files::diff(self, diff, expect, *always, draft_ref),
             Action::Sync(sync) => sync::plan(self, sync, draft_ref),
             Action::Export(export) => export::plan(self, export, draft_ref),
+            Action::Pull(pull) => pull::plan(self, pull, draft_ref),
             Action::Snapshot(snapshot) => points::snapshot(self, snapshot, *always, draft_ref),
             Action::Reset(reset) => points::reset(self, reset, *always, draft_ref),
         };
@@ -260,11 +265,11 @@ fn effect(action: &PlannedAction) -> Effect {
         | PlannedAction::Reset(_) => Effect::Workspace,
         PlannedAction::Read(_)
         | PlannedAction::List(_)
-        | PlannedAction::Search(_)
         | PlannedAction::Diff(_)
         | PlannedAction::Snapshot(_)
         | PlannedAction::Refused(_) => Effect::Nothing,
-        PlannedAction::Export(_) => Effect::Host,
+        PlannedAction::Pull(pull) if pull.dry_run => Effect::Nothing,
+        PlannedAction::Export(_) | PlannedAction::Pull(_) => Effect::Host,
     }
 }
 
@@ -292,9 +297,9 @@ fn prediction(action: &PlannedAction, commands: &[usize]) -> Option<String> {
         | PlannedAction::Move(_)
         | PlannedAction::Read(_)
         | PlannedAction::List(_)
-        | PlannedAction::Search(_)
         | PlannedAction::Diff(_)
         | PlannedAction::Export(_)
+        | PlannedAction::Pull(_)
         | PlannedAction::Snapshot(_)
         | PlannedAction::Reset(_)
         | PlannedAction::Refused(_) => None,

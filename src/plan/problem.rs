@@ -206,6 +206,12 @@ codes! {
     ExportParent = "export-parent",
     /// Two steps export to one host path.
     ExportTwice = "export-twice",
+    /// The host directory of a pull is not there.
+    PullMissing = "pull-missing",
+    /// The host path of a pull is no directory.
+    PullNotADirectory = "pull-not-a-directory",
+    /// The host directory of a pull is one that must not, or cannot, be written to.
+    PullRefused = "pull-refused",
     /// A golden that does not lie below the request's directory.
     GoldenOutside = "golden-outside",
     /// A golden that cannot be read, or not be written where that is wanted.

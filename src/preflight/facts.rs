@@ -41,6 +41,9 @@ pub struct Facts {
     pub outside: BTreeSet<String>,
     /// Host paths that exports become, by the request's spelling.
     pub exports: BTreeMap<String, ExportFact>,
+    /// Host directories that pulls go into, by the request's spelling.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub pulls: BTreeMap<String, PullFact>,
     /// The workspace that lives, where the request names one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub existing: Option<ExistingFact>,
@@ -143,6 +146,27 @@ pub struct LimitFact {
     pub value: String,
     /// `enforced`, `watched`, `not_enforced`.
     pub enforcement: String,
+}
+
+/// A host directory that a pull goes into. What is in it is not looked at: it may be another thing when the step runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PullFact {
+    /// Nothing is there.
+    Missing,
+    /// Something else is there.
+    NotADirectory,
+    /// It cannot be looked at; why, in words.
+    Unreadable(String),
+    /// It is there.
+    Directory {
+        /// Absolute, links resolved.
+        path: PathBuf,
+        /// Whether this user may write to it.
+        writable: bool,
+        /// Whether pyro's state lies in it, or it in that.
+        has_state: bool,
+    },
 }
 
 /// The host and the caller.

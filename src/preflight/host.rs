@@ -1,7 +1,9 @@
 //! The host itself, and the host paths that a request names besides its seed.
 
 use super::Surroundings;
-use super::facts::{EnvironmentFact, ExportFact, ExposeFact, HostFacts, ParentFact, TargetFact};
+use super::facts::{
+    EnvironmentFact, ExportFact, ExposeFact, HostFacts, ParentFact, PullFact, TargetFact,
+};
 use super::file;
 use std::fs;
 use std::io;
@@ -76,6 +78,29 @@ pub(super) fn expose(path: &str, around: &Surroundings) -> ExposeFact {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => ExposeFact::Missing(wanted),
         Err(error) => ExposeFact::Unreadable(file::why(&error)),
+    }
+}
+
+pub(super) fn pull(path: &Path, around: &Surroundings) -> PullFact {
+    let root = match fs::canonicalize(path) {
+        Ok(root) => root,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return PullFact::Missing,
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return PullFact::NotADirectory;
+        }
+        Err(error) => return PullFact::Unreadable(file::why(&error)),
+    };
+    if !root.is_dir() {
+        return PullFact::NotADirectory;
+    }
+    if let Err(error) = fs::read_dir(&root) {
+        return PullFact::Unreadable(file::why(&error));
+    }
+    let state = state(around);
+    PullFact::Directory {
+        writable: rustix::fs::access(&root, rustix::fs::Access::WRITE_OK).is_ok(),
+        has_state: state.starts_with(&root) || root.starts_with(&state),
+        path: root,
     }
 }
 

@@ -5,8 +5,8 @@
 //! sizes, times and link targets.
 
 use super::facts::{
-    EntryKind, EnvironmentFact, ExportFact, ExposeFact, Facts, FileFact, SecretState, SeedEntry,
-    SeedFact, TargetFact,
+    EntryKind, EnvironmentFact, ExportFact, ExposeFact, Facts, FileFact, PullFact, SecretState,
+    SeedEntry, SeedFact, TargetFact,
 };
 use super::file::{kind_word, why};
 use crate::request::{Digest, HostVariable};
@@ -63,6 +63,8 @@ pub enum InputKind {
     Golden,
     /// A host path that an export becomes.
     Export,
+    /// A host directory that a pull goes into; what is in it is looked at when the step runs.
+    Pull,
 }
 
 impl InputKind {
@@ -81,6 +83,7 @@ impl InputKind {
             Self::From => "from",
             Self::Golden => "golden",
             Self::Export => "export",
+            Self::Pull => "pull",
         }
     }
 }
@@ -161,6 +164,15 @@ pub fn inputs(facts: &Facts) -> Vec<Input> {
     }
     for (name, fact) in &facts.exports {
         out.push(export(name, fact));
+    }
+    for (name, fact) in &facts.pulls {
+        let is = match fact {
+            PullFact::Missing => "nothing".to_owned(),
+            PullFact::NotADirectory => "no directory".to_owned(),
+            PullFact::Unreadable(why) => format!("unreadable: {why}"),
+            PullFact::Directory { path, .. } => format!("directory at {}", path.display()),
+        };
+        out.push(Input::new(InputKind::Pull, name.as_str(), is, None));
     }
     if let Some(fact) = &facts.seed {
         source(fact, InputKind::Seed, &seed_name, &mut out);

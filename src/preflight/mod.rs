@@ -16,8 +16,8 @@ mod touched;
 pub use facts::{
     ArchiveFact, EntryKind, EnvironmentFact, ExistingFact, ExportFact, ExposeFact, Facts, FileFact,
     GoldenFact, GroupFacts, GroupVersion, HostFacts, LimitFact, LivingFact, MAX_FILE, MAX_LEFT_OUT,
-    MadeFact, ParentFact, SecretFact, SecretState, SeedContent, SeedEntry, SeedFact, SeedLeftOut,
-    SeedListing, SyncFact, TargetFact,
+    MadeFact, ParentFact, PullFact, SecretFact, SecretState, SeedContent, SeedEntry, SeedFact,
+    SeedLeftOut, SeedListing, SyncFact, TargetFact,
 };
 
 pub(crate) use inputs::sync_name;
@@ -120,10 +120,17 @@ pub fn gather(request: &Request, around: &Surroundings) -> Facts {
             facts.exports.insert(export.to.clone(), fact);
         }
     }
+    for (_, step) in request.selected() {
+        if let Action::Pull(pull) = &step.action {
+            let fact = host::pull(&base.join(&pull.to), around);
+            facts.pulls.insert(pull.to.clone(), fact);
+        }
+    }
     let repository = host::repository(base);
     let seed = request.workspace.seed.iter();
     let named = seed.chain(facts.from.keys()).chain(facts.exports.keys());
     let named = named.chain(facts.syncs.iter().map(|sync| &sync.from));
+    let named = named.chain(facts.pulls.keys());
     facts.outside = named
         .filter(|path| !host::resolve(&base.join(path)).0.starts_with(&repository))
         .cloned()

@@ -46,10 +46,10 @@ fn contents<'a>(step: &'a Step, see: &mut impl FnMut(&'a Content)) {
         | Action::Move(_)
         | Action::Read(_)
         | Action::List(_)
-        | Action::Search(_)
         | Action::Diff(_)
         | Action::Sync(_)
         | Action::Export(_)
+        | Action::Pull(_)
         | Action::Snapshot(_)
         | Action::Reset(_) => {}
     }
@@ -121,10 +121,10 @@ pub(super) fn guest_paths(
             Action::Read(read) => read.paths.iter().for_each(|path| add(path.as_bytes())),
             Action::Exec(_)
             | Action::List(_)
-            | Action::Search(_)
             | Action::Diff(_)
             | Action::Sync(_)
             | Action::Export(_)
+            | Action::Pull(_)
             | Action::Snapshot(_)
             | Action::Reset(_) => {}
         }

@@ -3,9 +3,9 @@
 //! Every field is named here, so that one that is added does not compile before it was thought about.
 
 use super::{
-    AttemptReport, ChangeReport, EntryReport, ExecReport, ExpectFailure, FileReport, MatchReport,
-    MoveReport, OutputReport, PatchReason, PathVersion, Receipt, RefusalReport, RequestReport,
-    SearchReport, SeedReport, StepReport, Text,
+    AttemptReport, ChangeReport, EntryReport, ExecReport, ExpectFailure, FileReport, MoveReport,
+    OutputReport, PatchReason, PathVersion, PullConflict, PullReport, PulledReport, Receipt,
+    RefusalReport, RequestReport, SeedReport, StepReport, Text,
 };
 use crate::secret::{Redaction, TAG};
 use std::borrow::Cow;
@@ -77,6 +77,33 @@ impl Hide<'_> {
         self.text(path);
         self.version(before.as_mut());
         self.version(after.as_mut());
+    }
+
+    fn pull(&mut self, pull: Option<&mut PullReport>) {
+        let Some(pull) = pull else { return };
+        let PullReport {
+            directory,
+            dry_run: _,
+            changes,
+            already: _,
+            conflicts,
+        } = pull;
+        self.text(directory);
+        for change in changes {
+            let PulledReport {
+                path,
+                how: _,
+                before,
+                after,
+            } = change;
+            self.text(path);
+            self.version(before.as_mut());
+            self.version(after.as_mut());
+        }
+        for PullConflict { path, reason } in conflicts {
+            self.text(path);
+            self.string(reason);
+        }
     }
 
     fn exec(&mut self, exec: Option<&mut ExecReport>) {
@@ -202,7 +229,7 @@ impl StepReport {
             files,
             sync,
             moved,
-            search,
+            pull,
             text,
             counts: _,
             entries,
@@ -242,30 +269,7 @@ impl StepReport {
             hide.text(to);
             hide.version(Some(now));
         }
-        if let Some(search) = search {
-            let SearchReport {
-                matches,
-                files: _,
-                bytes: _,
-                truncated: _,
-                next_after,
-                next_after_line: _,
-            } = search;
-            for found in matches {
-                let MatchReport {
-                    path,
-                    line: _,
-                    column: _,
-                    text,
-                    start: _,
-                    cut: _,
-                    binary: _,
-                } = found;
-                hide.text(path);
-                hide.texts(text);
-            }
-            hide.texts(next_after);
-        }
+        hide.pull(pull.as_mut());
         hide.texts(text);
         for EntryReport { path, now } in entries {
             hide.text(path);

@@ -7,11 +7,11 @@ mod hide;
 mod kept;
 mod model;
 mod paths;
+mod pull;
 mod refusal;
 mod runs;
 #[cfg(test)]
 mod schema;
-mod search;
 mod step;
 mod text;
 
@@ -25,9 +25,9 @@ pub use model::{
 pub use paths::{
     ChangeReport, CountsReport, EntryReport, FileReport, HunkReport, MoveReport, PathVersion,
 };
+pub use pull::{PullConflict, PullReport, PulledHow, PulledReport};
 pub use refusal::{NearestReport, PatchReason, RefusalReport};
 pub use runs::{RunOutcome, RunReport, Runs};
-pub use search::{MatchReport, SearchReport};
 pub use step::{AttemptReport, ExecReport, ExpectFailure, OutputReport, StepOutcome, StepReport};
 pub use text::Text;
 

@@ -1,7 +1,7 @@
 //! What one step did.
 
 use super::{
-    ChangeReport, CountsReport, EntryReport, FileReport, MoveReport, RefusalReport, SearchReport,
+    ChangeReport, CountsReport, EntryReport, FileReport, MoveReport, PullReport, RefusalReport,
     SeedReport, Text,
 };
 use crate::workspace::HostFile;
@@ -58,13 +58,10 @@ pub struct StepReport {
     /// Of `move`: what has another path now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved: Option<MoveReport>,
-    /// Of `search`: the lines as data; `text` has them too.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub search: Option<SearchReport>,
     /// Of `sync`: what was laid over the workspace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SeedReport>,
-    /// Of `diff`: the patch text. Of `list`: the paths, one a line. Of `search`: the lines.
+    /// Of `diff`: the patch text. Of `list`: the paths, one a line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<Text>,
     /// Of `snapshot` and `reset`: how much was kept, or put back.
@@ -76,7 +73,10 @@ pub struct StepReport {
     /// Of `diff`: every path that differs, those too that have no place in a patch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<ChangeReport>,
-    /// Of `export`.
+    /// Of `pull`: what was brought home, or would be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull: Option<PullReport>,
+    /// Of `export` and `pull`: files that were written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_files: Vec<HostFile>,
     /// Why pyro refused it.

@@ -75,12 +75,14 @@ impl EventLog {
                     host_files,
                     stuck,
                     kept,
+                    pulls,
                 } = swept;
                 let value = json!({
                     "runs": runs,
                     "host_files": host_files,
                     "stuck": stuck,
                     "kept": kept,
+                    "pulls": pulls,
                 });
                 self.line("swept", run, value);
             }

@@ -2,8 +2,8 @@
 
 use super::model::{
     Action, ChangedExpect, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, Keep,
-    List, MachineChoice, Missing, Move, Overwrite, PatchMatch, PatchStep, Point, Read, Request,
-    Reset, Search, SecretSource, Signal, Snapshot, SnapshotName, Step, StepId, SyncStep,
+    List, MachineChoice, Missing, Move, Overwrite, PatchMatch, PatchStep, Point, Pull, Read,
+    Request, Reset, SecretSource, Signal, Snapshot, SnapshotName, Step, StepId, SyncStep,
     TextExpect, Workspace, Write, WriteFile,
 };
 use super::tree::{Node, Value};
@@ -138,10 +138,7 @@ fn action(node: &Node) -> Action {
         }),
         "patch" => Action::Patch(PatchStep {
             patch: content(value),
-            matching: match node.get("match").map(string) {
-                Some("exact") => PatchMatch::Exact,
-                Some(_) | None => PatchMatch::Unique,
-            },
+            matching: matching(node),
             base: entries_of(node, "base")
                 .map(|(key, digest)| (path(key), Digest::parse(string(digest)).expect(CHECKED)))
                 .collect(),
@@ -166,16 +163,6 @@ fn action(node: &Node) -> Action {
             path: path(string(value)),
             recursive: flag(node, "recursive").unwrap_or(false),
         }),
-        "search" => Action::Search(Search {
-            regex: string(value).to_owned(),
-            paths: node.get("in").map(paths).unwrap_or_default(),
-            include: texts(node, "include"),
-            exclude: texts(node, "exclude"),
-            max_matches: number(node, "max_matches"),
-            max_bytes: size(node, "max_bytes"),
-            after: node.get("after").map(path_or_bytes),
-            after_line: number(node, "after_line"),
-        }),
         "diff" => Action::Diff(Diff {
             against: Point::parse(string(value)).expect(CHECKED),
             exclude: texts(node, "exclude"),
@@ -196,6 +183,12 @@ fn action(node: &Node) -> Action {
                 Some(false) | None => Overwrite::Refuse,
             },
         }),
+        "pull" => Action::Pull(Pull {
+            to: string(value).to_owned(),
+            exclude: texts(node, "exclude"),
+            matching: matching(node),
+            dry_run: flag(node, "dry_run").unwrap_or(false),
+        }),
         "snapshot" => Action::Snapshot(Snapshot {
             name: SnapshotName::parse(string(value)).expect(CHECKED),
         }),
@@ -203,6 +196,13 @@ fn action(node: &Node) -> Action {
             to: Point::parse(string(value)).expect(CHECKED),
         }),
         other => unreachable!("the table has a verb that is never lowered: {other}"),
+    }
+}
+
+fn matching(node: &Node) -> PatchMatch {
+    match node.get("match").map(string) {
+        Some("exact") => PatchMatch::Exact,
+        Some(_) | None => PatchMatch::Unique,
     }
 }
 
@@ -328,17 +328,6 @@ fn texts_by_name(node: &Node, key: &str) -> BTreeMap<String, String> {
 
 fn path(text: &str) -> GuestPath {
     GuestPath::parse(text).expect(CHECKED)
-}
-
-fn path_or_bytes(node: &Node) -> GuestPath {
-    match node.as_text() {
-        Some(text) => path(text),
-        None => {
-            let base64 = text(node, "base64").expect(CHECKED);
-            let decoded = base64::engine::general_purpose::STANDARD.decode(base64);
-            GuestPath::parse(decoded.expect(CHECKED)).expect(CHECKED)
-        }
-    }
 }
 
 fn paths(node: &Node) -> Vec<GuestPath> {

@@ -54,8 +54,8 @@ pub use interpolate::{ReferenceError, Values, fill_in, resolve};
 pub use matrix::{Combination, MOST_COMBINATIONS};
 pub use model::{
     Action, ChangedExpect, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, Keep,
-    List, MachineChoice, Missing, Move, Overwrite, PatchMatch, PatchStep, Point, Pointer, Read,
-    Request, Reset, Search, SecretSource, Signal, Snapshot, SnapshotName, Step, StepId, SyncStep,
+    List, MachineChoice, Missing, Move, Overwrite, PatchMatch, PatchStep, Point, Pointer, Pull,
+    Read, Request, Reset, SecretSource, Signal, Snapshot, SnapshotName, Step, StepId, SyncStep,
     TextExpect, Workspace, Write, WriteFile,
 };
 pub use path::{GuestPath, GuestPathError};

@@ -311,14 +311,14 @@ pub enum Action {
     Read(Read),
     /// Lists a directory.
     List(List),
-    /// Finds lines in files.
-    Search(Search),
     /// Shows what changed since the baseline, or a snapshot.
     Diff(Diff),
     /// Lays a host directory or archive over the workspace.
     Sync(SyncStep),
     /// Copies a file or directory to the host.
     Export(Export),
+    /// Brings what changed in the workspace home into a host directory.
+    Pull(Pull),
     /// Keeps what the workspace is now.
     Snapshot(Snapshot),
     /// Puts the workspace back.
@@ -449,32 +449,6 @@ pub struct List {
     pub recursive: bool,
 }
 
-/// `search`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Search {
-    /// The regular expression (`regex::bytes`, unanchored), held against each line by itself.
-    pub regex: String,
-    /// Files, or directories with all that is below them; `/workspace` where there are none.
-    pub paths: Vec<GuestPath>,
-    /// Gitignore patterns of the files that are searched; all of them where there are none.
-    pub include: Vec<String>,
-    /// Gitignore patterns of paths to leave out.
-    pub exclude: Vec<String>,
-    /// How many lines are told at most; 1000 by default.
-    pub max_matches: Option<u64>,
-    /// How many bytes of lines are told at most; 1 MiB by default.
-    pub max_bytes: Option<Size>,
-    /// Goes on after this path, in the order of paths.
-    pub after: Option<GuestPath>,
-    /// Goes on in that file, after this line.
-    pub after_line: Option<u64>,
-}
-
-impl Search {
-    /// The most lines that can be asked for.
-    pub const MOST: u64 = 100_000;
-}
-
 /// `diff`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Diff {
@@ -518,6 +492,19 @@ pub struct Export {
     pub to: String,
     /// What to do about an existing host path.
     pub overwrite: Overwrite,
+}
+
+/// `pull`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pull {
+    /// A host directory, relative to the request file.
+    pub to: String,
+    /// Gitignore patterns of changed paths that stay in the workspace.
+    pub exclude: Vec<String>,
+    /// Whether files that were changed on the host as well are merged.
+    pub matching: PatchMatch,
+    /// Whether it is only shown what would be done.
+    pub dry_run: bool,
 }
 
 /// What to do about an existing host path.

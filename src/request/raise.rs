@@ -2,10 +2,10 @@
 
 use super::model::{
     Action, ChangedExpect, Command, Content, Environment, Exec, Expect, Keep, MachineChoice,
-    Missing, Overwrite, PatchMatch, Request, Search, Step, TextExpect, Workspace, WriteFile,
+    Missing, Overwrite, PatchMatch, Pull, Request, Step, TextExpect, Workspace, WriteFile,
 };
 use super::tree::{Entry, Node, Value};
-use super::{Capture, GuestPath, Retry};
+use super::{Capture, Retry};
 use base64::Engine as _;
 use std::fmt::Display;
 
@@ -19,18 +19,6 @@ impl Fields {
     fn text(&mut self, key: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.add(key, Node::text(value.to_string()));
-        }
-    }
-    /// A path, also one that is no text.
-    fn path(&mut self, key: &str, path: Option<&GuestPath>) {
-        let Some(path) = path else { return };
-        match std::str::from_utf8(path.as_bytes()) {
-            Ok(text) => self.text(key, Some(text)),
-            Err(_) => {
-                let mut table = Self(Vec::new());
-                table.text("base64", Some(base64(path.as_bytes())));
-                self.table(key, table);
-            }
         }
     }
     fn integer(&mut self, key: &str, value: Option<u64>) {
@@ -230,13 +218,7 @@ fn raise_action(action: &Action, fields: &mut Fields) {
         }
         Action::Patch(patch) => {
             fields.add("patch", raise_content(&patch.patch));
-            fields.text(
-                "match",
-                match patch.matching {
-                    PatchMatch::Unique => None,
-                    PatchMatch::Exact => Some("exact"),
-                },
-            );
+            fields.text("match", raise_matching(patch.matching));
             let base = patch.base.iter();
             fields.map(
                 "base",
@@ -274,7 +256,6 @@ fn raise_action(action: &Action, fields: &mut Fields) {
             fields.text("list", Some(&list.path));
             fields.flag("recursive", list.recursive.then_some(true));
         }
-        Action::Search(search) => raise_search(search, fields),
         Action::Diff(diff) => {
             fields.text("diff", Some(&diff.against));
             fields.list("exclude", &diff.exclude);
@@ -285,6 +266,18 @@ fn raise_action(action: &Action, fields: &mut Fields) {
             fields.text("sync", Some(&sync.from));
             fields.text("to", Some(&sync.to).filter(|to| !to.is_root()));
             fields.list("exclude", &sync.exclude);
+        }
+        Action::Pull(pull) => {
+            let Pull {
+                to,
+                exclude,
+                matching,
+                dry_run,
+            } = pull;
+            fields.text("pull", Some(to));
+            fields.list("exclude", exclude);
+            fields.text("match", raise_matching(*matching));
+            fields.flag("dry_run", dry_run.then_some(true));
         }
         Action::Export(export) => {
             fields.text("export", Some(&export.path));
@@ -300,26 +293,11 @@ fn raise_action(action: &Action, fields: &mut Fields) {
     }
 }
 
-fn raise_search(search: &Search, fields: &mut Fields) {
-    let Search {
-        regex,
-        paths,
-        include,
-        exclude,
-        max_matches,
-        max_bytes,
-        after,
-        after_line,
-    } = search;
-    fields.text("search", Some(regex));
-    let paths: Vec<_> = paths.iter().map(ToString::to_string).collect();
-    fields.one_or_more("in", &paths);
-    fields.list("include", include);
-    fields.list("exclude", exclude);
-    fields.integer("max_matches", *max_matches);
-    fields.text("max_bytes", *max_bytes);
-    fields.path("after", after.as_ref());
-    fields.integer("after_line", *after_line);
+fn raise_matching(matching: PatchMatch) -> Option<&'static str> {
+    match matching {
+        PatchMatch::Unique => None,
+        PatchMatch::Exact => Some("exact"),
+    }
 }
 
 fn raise_exec(exec: &Exec, fields: &mut Fields) {

@@ -264,25 +264,7 @@ pub(crate) static CAPTURE_READ: Place = Place {
     one_of: &["content"],
 };
 
-/// A path that is no text.
-pub(crate) static PATH_BYTES: Place = Place {
-    doc: "A path that is no text.",
-    keys: &[Key::new(
-        "base64",
-        Text(Kind::GuestFileBase64),
-        "The path's bytes, in base64.",
-    )],
-    one_of: &["base64"],
-};
-
-const AFTER: Key = Key::new(
-    "after",
-    TextOr(Kind::GuestFile, &PATH_BYTES),
-    "Goes on after this path, in the order of paths: what an answer that was cut off says.",
-)
-.default("from the first path on");
-
-/// `capture.NAME` of `list`, `search` and `diff`.
+/// `capture.NAME` of `list` and `diff`.
 pub(crate) static CAPTURE_TEXT: Place = Place {
     doc: "A value of the step's text.",
     keys: &[Key::new("text", Table(&CAPTURE), "From the step's text.")],
@@ -442,30 +424,6 @@ pub(crate) static VERBS: &[Verb] = &[
     },
     Verb {
         key: Key::new(
-            "search",
-            Text(Kind::Regex),
-            "Finds the lines that a regular expression matches, in the files of the workspace; no link is followed.",
-        ),
-        siblings: &[
-            Key::new("in", OneOrMore(&Text(Kind::GuestPath)), "Files, or directories with all that is below them.")
-                .default("`/workspace`"),
-            Key::new("include", List(&Text(Kind::Glob)), "Gitignore patterns of the files that are searched.")
-                .default("all of them"),
-            Key::new("exclude", List(&Text(Kind::Glob)), "Gitignore patterns of paths to leave out.")
-                .default("none"),
-            Key::new("max_matches", Number(1, super::Search::MOST as i64), "How many lines are told at most.")
-                .default("`1000`"),
-            Key::new("max_bytes", Text(Kind::Size), "How many bytes of lines are told at most.").default("`1MiB`"),
-            AFTER,
-            Key::new("after_line", Number(1, i64::MAX), "Goes on in the file `after`, after this line.")
-                .default("it goes on with the next file"),
-            Key::new("capture", Map(Kind::VarName, &Table(&CAPTURE_TEXT)), CAPTURED),
-            RETRIED,
-        ],
-        expect: &[Key::new("text", Table(&TEXT_EXPECT), "The lines, each as `PATH:LINE:TEXT`.")],
-    },
-    Verb {
-        key: Key::new(
             "diff",
             Text(Kind::Point),
             "Shows what changed since the workspace was filled (`baseline`), or since a snapshot of that name.",
@@ -510,6 +468,34 @@ pub(crate) static VERBS: &[Verb] = &[
             )
             .required(),
             Key::new("overwrite", Flag, "Whether an existing host path is replaced.").default("`false`"),
+        ],
+        expect: &[],
+    },
+    Verb {
+        key: Key::new(
+            "pull",
+            Text(Kind::HostPath),
+            "Brings what changed in the workspace since it was filled, or since the last `pull`, home into a host directory: all of it or nothing.",
+        ),
+        siblings: &[
+            Key::new(
+                "exclude",
+                List(&Text(Kind::Glob)),
+                "Gitignore patterns of changed paths that stay in the workspace; those of `.git` always do.",
+            )
+            .default("none"),
+            Key::new(
+                "match",
+                Text(Kind::Word(&["unique", "exact"])),
+                "What is done about a file that was changed on the host as well: `unique` merges it where each change has a place of its own, `exact` refuses.",
+            )
+            .default("`unique`"),
+            Key::new(
+                "dry_run",
+                Flag,
+                "Whether nothing is written, and the receipt tells what would be.",
+            )
+            .default("`false`"),
         ],
         expect: &[],
     },

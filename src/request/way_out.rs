@@ -74,7 +74,6 @@ impl Checker<'_> {
                     | Kind::SecretSource
                     | Kind::Digest
                     | Kind::Base64
-                    | Kind::GuestFileBase64
                     | Kind::Signal,
                 ),
                 _,

@@ -5,7 +5,7 @@ use crate::execute::Ran;
 use crate::living::Fork;
 use crate::machine::Cancel;
 use crate::receipt::{
-    ChangeReport, EntryReport, FileReport, MoveReport, Outcome, OutputReport, SearchReport,
+    ChangeReport, EntryReport, FileReport, MoveReport, Outcome, OutputReport, PullReport,
     SeedReport, StepReport, Text,
 };
 use crate::request::{Request, Step, StepBuilder, literal};
@@ -165,22 +165,6 @@ impl Workspace {
         self.step(Step::delete(paths), |report, _| report.files)
     }
 
-    /// Finds the lines that a regular expression matches, in these files and below these directories; everywhere where
-    /// there are none.
-    pub fn search_files<T: Into<String>>(
-        &self,
-        regex: &str,
-        paths: impl IntoIterator<Item = T>,
-    ) -> Task<Result<SearchReport, Error>> {
-        let step = Step::search(literal(regex));
-        self.search_step(paths.into_iter().fold(step, StepBuilder::search_in))
-    }
-
-    /// The same with everything that a `search` step can say.
-    pub fn search_step(&self, step: StepBuilder) -> Task<Result<SearchReport, Error>> {
-        self.step(step, |report, _| report.search.unwrap_or_default())
-    }
-
     /// Gives a file, a link or a whole directory another path, where nothing is yet.
     pub fn move_file(&self, from: &str, to: &str) -> Task<Result<Option<MoveReport>, Error>> {
         self.step(Step::move_path(from, to), |report, _| report.moved)
@@ -203,6 +187,17 @@ impl Workspace {
         self.step(Step::export(path, literal(to)), |report, _| {
             report.host_files
         })
+    }
+
+    /// Brings what changed in it home into a directory of the host, all of it or nothing. What does not go together with what
+    /// is there is an [`Error::Refused`].
+    pub fn pull(&self, to: &str) -> Task<Result<Option<PullReport>, Error>> {
+        self.pull_step(Step::pull(literal(to)))
+    }
+
+    /// The same, with everything that a `pull` step can say.
+    pub fn pull_step(&self, step: StepBuilder) -> Task<Result<Option<PullReport>, Error>> {
+        self.step(step, |report, _| report.pull)
     }
 
     /// Lays a directory or tar of the host over a directory of it, all of it or nothing.

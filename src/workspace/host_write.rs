@@ -308,7 +308,7 @@ fn bad(reason: impl Into<String>) -> HostWriteError {
 }
 
 /// A number that no other temporary of this process has.
-fn unique() -> u64 {
+pub(super) fn unique() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
@@ -479,7 +479,7 @@ impl Unpacker<'_> {
     }
 }
 
-fn open_beneath(
+pub(super) fn open_beneath(
     base: impl AsFd,
     name: &[u8],
     flags: OFlags,

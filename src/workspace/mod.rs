@@ -14,6 +14,7 @@ mod kept;
 mod owners;
 mod pack;
 mod past;
+pub mod pull;
 mod recipe;
 pub mod registry;
 mod remove;

@@ -8,11 +8,13 @@
 //!  runs/ID/host-writes       temporary files beside export targets, one path a line
 //!  kept/RUN/{kept.json,tree} work trees that outlive their run (see `kept`), made when the first one is
 //!  baselines/DIGEST          contents of baselines, shared (see `baselines`), made when the first one is
+//!  pulls/ID-N                the journal of a pull that the run is at (see `pull`)
 //!  workspaces/ID             what lives on between commands (see `home`), made when the first one is
 //!  receipts/TIME-ID/receipt.json and long outputs
 //! ```
 
 use super::groups::remove_groups;
+use super::pull::PullEnd;
 use super::remove::remove_tree;
 use super::{Baselines, Timestamp};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
@@ -88,6 +90,8 @@ pub struct Swept {
     pub stuck: usize,
     /// Kept work trees whose time was over.
     pub kept: usize,
+    /// Host directories that an interrupted run was changing, and that are whole again.
+    pub pulls: usize,
 }
 
 impl StateDir {
@@ -186,6 +190,13 @@ impl StateDir {
     pub fn sweep(&self, now: Timestamp) -> Result<Swept, StateError> {
         let runs = self.path.join("runs");
         let mut swept = Swept::default();
+        for mended in self.sweep_pulls()? {
+            log::warn!("{mended}");
+            match mended.how {
+                PullEnd::Stuck(_) => swept.stuck += 1,
+                PullEnd::TakenBack | PullEnd::Partly(..) | PullEnd::Finished => swept.pulls += 1,
+            }
+        }
         let mut dead = Vec::new();
         {
             let _lock = self.lock()?;

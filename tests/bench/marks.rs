@@ -52,7 +52,12 @@ fn snapshots_and_resets(size: Size, folder: &Path, count: usize) -> Result<(), B
             system: true,
         })
     };
-    let back = || Op::TreeReset(TreeReset { to: "m".to_owned() });
+    let back = || {
+        Op::TreeReset(TreeReset {
+            to: "m".to_owned(),
+            token: None,
+        })
+    };
     call(mark("baseline"))?;
     call(mark("m"))?;
     std::thread::sleep(Duration::from_millis(50));

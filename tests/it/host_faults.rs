@@ -104,6 +104,36 @@ fn a_full_disk_takes_no_half_of_an_export() {
 }
 
 #[test]
+fn a_full_disk_takes_no_half_of_a_pull() {
+    let world = World::with(
+        "pyro = 1\n\n[[step]]\nexec = \"mkdir a; echo small > a/small; head -c 3000000 /dev/zero > big\"\n\n\
+         [[step]]\npull = \"full\"\n\n\
+         [[step]]\nalways = true\nsync = \"full\"\nto = \"seen\"\n\n\
+         [[step]]\nalways = true\nlist = \"seen\"\nrecursive = true\n",
+    );
+    let full = world.work().join("full");
+    let Some(ran) = with_full_disks(
+        &world,
+        &[(&full, 2048, 1024)],
+        &["apply", "request.pyro.toml"],
+    ) else {
+        return skipped();
+    };
+    ran.ended(4);
+    let receipt = world.receipt();
+    let refusal = &receipt["steps"][1]["refusal"];
+    assert_eq!(refusal["code"], "pull-failed", "{refusal:#}");
+    let message = refusal["message"].as_str().expect("text");
+    assert!(message.contains("No space left on device"), "{message}");
+    let seen = receipt["steps"][3]["text"].to_string();
+    assert!(seen.contains("seen/filler"), "{seen}");
+    assert_eq!(seen.matches("seen/").count(), 1, "{seen}");
+    assert_eq!(receipt["host_files"], serde_json::json!([]));
+    assert!(!world.state().join("pulls").exists());
+    assert_eq!(world.runs(), Vec::<PathBuf>::new());
+}
+
+#[test]
 fn a_full_disk_under_the_work_tree_loses_the_run_and_says_why() {
     let world = World::with("pyro = 1\nworkspace.seed = \"seed\"\n\n[[step]]\nexec = [\"true\"]\n");
     world.write("seed/big", vec![b'x'; 3_000_000]);

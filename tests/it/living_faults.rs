@@ -8,6 +8,7 @@ use crate::living::{beside, create, inside, json, keeper, kill, world, ws};
 use pyro::workspace::StateDir;
 use rustix::process::Pid;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
@@ -266,6 +267,11 @@ fn a_killed_snapshot_is_there_or_can_be_made() {
 fn a_killed_reset_leaves_the_old_tree_or_the_snapshot() {
     let story = Story::new();
     ws(&story.world, &["snapshot", "create", &story.id, "first"]).ended(0);
+    let count = || {
+        let status = json(&story.world, &["status", &story.id, "--json"]);
+        status["reset_count"].as_u64().expect("a count")
+    };
+    let resets = Cell::new(0);
     let look = "ls many | wc -l; cat extra || echo none";
     story.throughout(
         |_| drop(story.sh("echo x > extra; rm -f many/2*; echo changed > note.txt")),
@@ -274,8 +280,14 @@ fn a_killed_reset_leaves_the_old_tree_or_the_snapshot() {
             let seen = story.sh(look) + &story.sh("cat note.txt");
             let known = ["188\nx\nchanged\n", "200\nnone\nold\n"];
             assert!(known.contains(&seen.as_str()), "{seen}");
+            // What has happened counts, whoever heard of it.
+            let more = u64::from(seen == known[1]);
+            assert_eq!(count(), resets.get() + more, "{seen}");
             ws(&story.world, &["reset", &story.id, "--snapshot", "first"]).ended(0);
             assert_eq!(story.sh(look), "200\nnone\n");
+            resets.set(count());
+            let logs = json(&story.world, &["logs", &story.id, "--json"]);
+            assert_eq!(logs["count"], 1, "{logs:#}");
         },
     );
 }
@@ -375,6 +387,143 @@ fn a_killed_delete_deletes_or_leaves_the_workspace() {
     }
 }
 
+/// What a directory holds, by name.
+fn held(path: &Path) -> BTreeMap<String, String> {
+    let all = folder(path).into_iter();
+    all.map(|name| {
+        let text = fs::read_to_string(path.join(&name)).unwrap_or_default();
+        (name, text)
+    })
+    .collect()
+}
+
+/// A directory to lay over a workspace: a file that is there, and 200 that are not.
+fn overlay(world: &World) {
+    world.write("over/note.txt", "laid\n");
+    for number in 0..200 {
+        world.write(&format!("over/laid/{number}"), format!("{number}\n"));
+    }
+}
+
+fn laid_or_not(story: &Story) {
+    let seen = story.sh(
+        "cat note.txt; ls laid 2>/dev/null | wc -l; cat laid/* 2>/dev/null | sort -n | tail -1",
+    );
+    let known = ["old\n0\n", "laid\n200\n199\n"];
+    assert!(known.contains(&seen.as_str()), "{seen}");
+}
+
+#[test]
+fn a_killed_sync_is_laid_or_not() {
+    let story = Story::new();
+    overlay(&story.world);
+    story.throughout(
+        |_| drop(story.sh("rm -rf laid; echo old > note.txt")),
+        |_| words(&["sync", "push", &story.id, "over"]),
+        |_| laid_or_not(&story),
+    );
+}
+
+#[test]
+fn a_killed_export_is_there_whole_or_not_at_all() {
+    let story = Story::new();
+    let out = story.world.work().join("out");
+    let whole = |path: &Path| {
+        let held = held(path);
+        let right = held.iter().all(|(name, text)| *text == format!("{name}\n"));
+        assert!(held.len() == 200 && right, "{} files", held.len());
+    };
+    story.throughout(
+        |_| {
+            if out.exists() {
+                fs::remove_dir_all(&out).expect("removes");
+            }
+        },
+        |_| words(&["export", &story.id, "many", "--output", "out"]),
+        |_| {
+            if out.exists() {
+                whole(&out);
+            }
+            let left = folder(&story.world.work());
+            assert!(
+                !left.iter().any(|name| name.starts_with(".pyro-")),
+                "{left:?}"
+            );
+        },
+    );
+    // Over something that is there: the old or the new.
+    let text = |text: &str| story.world.write("file", text);
+    story.sh("head -c 2000000 /dev/zero > big");
+    story.throughout(
+        |_| text("old"),
+        |_| {
+            let output = ["--output", "file", "--overwrite"];
+            words(&[&["export", &story.id, "big"][..], &output].concat())
+        },
+        |_| {
+            let size = fs::metadata(story.world.work().join("file"))
+                .expect("there")
+                .len();
+            assert!([3, 2_000_000].contains(&size), "{size}");
+            let left = folder(&story.world.work());
+            assert!(
+                !left.iter().any(|name| name.starts_with(".pyro-")),
+                "{left:?}"
+            );
+        },
+    );
+}
+
+#[test]
+fn a_killed_pull_leaves_the_old_directory_or_the_new_one() {
+    let story = Story::new();
+    let repo = story.world.work().join("repo");
+    let done = Cell::new(0);
+    // What lies there now, as the last pull left it; each round brings another version of everything.
+    let version = Cell::new(0);
+    let all = |number: u32| -> BTreeMap<String, String> {
+        let mut all: BTreeMap<_, _> = (0..60)
+            .map(|n| (format!("f{n}"), format!("{number}\n")))
+            .collect();
+        let extra = format!("only-{number}");
+        all.insert(extra, format!("{number}\n"));
+        all
+    };
+    let found = || {
+        let mut found = held(&repo.join("pulled"));
+        found.retain(|name, _| !name.starts_with(".pyro"));
+        found
+    };
+    story.throughout(
+        |number| {
+            let script = format!(
+                "mkdir -p pulled; rm -f pulled/*; for n in $(seq 0 59); do echo {0} > pulled/f$n; done; \
+                 echo {0} > pulled/only-{0}",
+                number + 1
+            );
+            story.sh(&script);
+        },
+        |_| words(&["pull", &story.id]),
+        |number| {
+            let seen = found();
+            let (old, new) = (all(version.get()), all(number + 1));
+            let is_first = version.get() == 0 && seen.is_empty();
+            assert!(seen == new || seen == old || is_first, "{seen:?}");
+            assert!(!folder(&repo).iter().any(|name| name.starts_with(".pyro")));
+            assert!(!story.world.state().join("pulls").exists());
+            if seen == new {
+                done.set(done.get() + 1);
+                version.set(number + 1);
+            }
+            // Whatever became of it, the next pull knows what is there.
+            ws(&story.world, &["pull", &story.id]).ended(0);
+            assert_eq!(found(), new);
+            version.set(number + 1);
+        },
+    );
+    assert!(done.get() > 0);
+}
+
 /// The agent of a workspace.
 fn agent(story: &Story) -> Pid {
     let state = StateDir::open(Some(&story.world.state())).expect("opens");
@@ -387,6 +536,7 @@ fn agent(story: &Story) -> Pid {
 fn machine_dies(before: &str, args: &[&str], check: impl Fn(&Story)) {
     let story = Story::new();
     patch(&story.world);
+    overlay(&story.world);
     ws(&story.world, &["snapshot", "create", &story.id, "first"]).ended(0);
     for number in 0..=kills() / 2 {
         story.sh(before);
@@ -458,6 +608,47 @@ fn a_machine_that_dies_in_a_snapshot_keeps_the_earlier_ones() {
                 story.sh("ls many | wc -l; cat extra || echo none"),
                 "200\nnone\n"
             );
+        },
+    );
+}
+
+#[test]
+fn a_machine_that_dies_in_a_sync_leaves_all_of_it_or_nothing() {
+    let before = "rm -rf laid; echo old > note.txt";
+    machine_dies(before, &["sync", "push", "ID", "over"], laid_or_not);
+}
+
+#[test]
+fn a_machine_that_dies_in_a_pull_or_an_export_leaves_the_host_as_it_was_or_all_of_it() {
+    machine_dies(
+        "rm -rf made; mkdir made; for n in $(seq 40); do cat /proc/sys/kernel/random/uuid > made/$n; done",
+        &["pull", "ID"],
+        |story| {
+            // All of one version, of this round or of one before: no file is missing, and none half there.
+            let made = held(&story.world.work().join("repo/made"));
+            assert!([0, 40].contains(&made.len()), "{}", made.len());
+            assert!(made.values().all(|text| text.len() == 37), "{made:?}");
+            assert!(!story.world.state().join("pulls").exists());
+            ws(&story.world, &["pull", &story.id]).ended(0);
+            let made = held(&story.world.work().join("repo/made"));
+            let inside: BTreeMap<_, _> = (1..=40)
+                .map(|n| (n.to_string(), story.sh(&format!("cat made/{n}"))))
+                .take(3)
+                .collect();
+            for (name, text) in inside {
+                assert_eq!(made.get(&name), Some(&text));
+            }
+        },
+    );
+    machine_dies(
+        "rm -rf x",
+        &["export", "ID", "many", "--output", "out"],
+        |story| {
+            let out = story.world.work().join("out");
+            if out.exists() {
+                assert_eq!(held(&out).len(), 200);
+                fs::remove_dir_all(out).expect("removes");
+            }
         },
     );
 }

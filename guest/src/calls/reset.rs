@@ -41,6 +41,10 @@ pub(super) fn trees(
     hush: &mut Hush<'_>,
     op: &TreeReset,
 ) -> Result<Reply, Failure> {
+    if op.token.as_ref().is_some_and(|token| token.contains('\n')) {
+        let message = "note the reset: its token is more than a line";
+        return Err(refusal(FailureCode::BadRequest, message));
+    }
     let _turn = world.turn(port)?;
     let targets = targets(world, &op.to)?;
     let ended = hush.end(port)?;
@@ -48,7 +52,8 @@ pub(super) fn trees(
         programs: (ended > 0).then_some(ended),
         ..Records::default()
     };
-    apply(world, &op.to, &targets, &mut || port.check(), &mut records)?;
+    let goal = (op.to.as_str(), op.token.as_deref());
+    apply(world, goal, &targets, &mut || port.check(), &mut records)?;
     Ok(Reply::Records(records))
 }
 
@@ -57,13 +62,13 @@ pub(super) fn trees(
 /// # Errors
 /// What the kernel says.
 pub(super) fn finish(world: &World) -> Result<(), Failure> {
-    let Some(name) = store::resetting(world).map_err(|error| broken(&error))? else {
+    let Some(resetting) = store::resetting(world).map_err(|error| broken(&error))? else {
         return Ok(());
     };
-    let targets = targets(world, &name)?;
+    let targets = targets(world, &resetting.to)?;
     apply(
         world,
-        &name,
+        (&resetting.to, resetting.token.as_deref()),
         &targets,
         &mut || Ok(()),
         &mut Records::default(),
@@ -88,7 +93,7 @@ fn targets(world: &World, name: &str) -> Result<Vec<(Which, Mark)>, Failure> {
 
 fn apply(
     world: &World,
-    name: &str,
+    (name, token): (&str, Option<&str>),
     targets: &[(Which, Mark)],
     check: &mut dyn FnMut() -> Result<(), Failure>,
     records: &mut Records,
@@ -109,7 +114,7 @@ fn apply(
         staged.push((place, todo, target));
     }
     passes(b"")?;
-    store::begin_reset(world, name).map_err(|error| broken(&error))?;
+    store::begin_reset(world, name, token).map_err(|error| broken(&error))?;
     for (place, todo, target) in &mut staged {
         // Noted: who comes next does it again. This agent's sandbox is neither old nor new.
         let before = records.entries;
@@ -131,7 +136,7 @@ fn apply(
         let _ = todo.note(world, place, target);
     }
     passes(b"")?;
-    store::end_reset(world).map_err(|error| broken(&error))?;
+    store::end_reset(world, token).map_err(|error| broken(&error))?;
     world.set_latest(store::CURRENT);
     Ok(())
 }

@@ -24,6 +24,8 @@ pub(crate) const BASELINE: &str = "baseline";
 pub(crate) const CURRENT: &str = ".current";
 /// There while a reset is under way: what it leads to.
 pub(crate) const RESETTING: &str = ".resetting";
+/// The last reset that is over and was to be noted, likewise.
+const RESET: &str = ".reset";
 
 /// What the file of a mark begins with: this, three numbers of 8 bytes, then the records.
 const MAGIC: &[u8; 8] = b"pyromrk1";
@@ -420,11 +422,20 @@ pub(crate) fn is_resetting(run_dir: BorrowedFd<'_>) -> io::Result<bool> {
     }
 }
 
-/// What the reset that is under way leads to, if one is.
+/// A reset that is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Resetting {
+    /// The mark that it leads to.
+    pub(crate) to: String,
+    /// What it is noted under once it is over.
+    pub(crate) token: Option<String>,
+}
+
+/// The reset that is under way, if one is.
 ///
 /// # Errors
 /// Where it is there and cannot be read.
-pub(crate) fn resetting(world: &World) -> io::Result<Option<String>> {
+pub(crate) fn resetting(world: &World) -> io::Result<Option<Resetting>> {
     if !is_resetting(world.run_dir.as_fd())? {
         return Ok(None);
     }
@@ -432,20 +443,27 @@ pub(crate) fn resetting(world: &World) -> io::Result<Option<String>> {
     if let Some(mut file) = open(folder(world)?, RESETTING)? {
         file.read_to_string(&mut text)?;
     }
-    Ok(Some(text))
+    let (to, token) = match text.split_once('\n') {
+        Some((to, token)) => (to.to_owned(), Some(token.to_owned())),
+        None => (text, None),
+    };
+    Ok(Some(Resetting { to, token }))
 }
 
 /// From now on the reset has happened, whatever comes between.
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn begin_reset(world: &World, name: &str) -> io::Result<()> {
+pub(crate) fn begin_reset(world: &World, name: &str, token: Option<&str>) -> io::Result<()> {
     let folder = folder(world)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
     let new = format!("{RESETTING}.new");
     let file = fs::openat(&folder, new.as_str(), flags, Mode::RUSR | Mode::WUSR)?;
     let mut file = File::from(file);
     file.write_all(name.as_bytes())?;
+    if let Some(token) = token {
+        file.write_all(format!("\n{token}").as_bytes())?;
+    }
     fs::renameat(&folder, new.as_str(), &folder, RESETTING)?;
     Ok(())
 }
@@ -454,8 +472,11 @@ pub(crate) fn begin_reset(world: &World, name: &str) -> io::Result<()> {
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn end_reset(world: &World) -> io::Result<()> {
+pub(crate) fn end_reset(world: &World, token: Option<&str>) -> io::Result<()> {
     let folder = folder(world)?;
-    fs::unlinkat(folder.as_fd(), RESETTING, fs::AtFlags::empty())?;
+    match token {
+        Some(_) => fs::renameat(&folder, RESETTING, &folder, RESET)?,
+        None => fs::unlinkat(folder.as_fd(), RESETTING, fs::AtFlags::empty())?,
+    }
     Ok(())
 }

@@ -29,7 +29,10 @@ fn marking(name: &str, contents: bool) -> Op {
 }
 
 fn resetting(to: &str) -> Op {
-    Op::TreeReset(TreeReset { to: to.to_owned() })
+    Op::TreeReset(TreeReset {
+        to: to.to_owned(),
+        token: None,
+    })
 }
 
 fn removing(name: &str) -> Op {

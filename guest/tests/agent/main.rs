@@ -2,7 +2,6 @@
 
 mod archives;
 mod bare;
-mod contents;
 mod corpus;
 mod errors;
 mod host;

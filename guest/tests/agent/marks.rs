@@ -67,7 +67,13 @@ pub(crate) fn mark(host: &mut Host, name: &str) -> Records {
 }
 
 pub(crate) fn reset(host: &mut Host, to: &str) -> Records {
-    records_of(host, Op::TreeReset(TreeReset { to: to.to_owned() }))
+    records_of(
+        host,
+        Op::TreeReset(TreeReset {
+            to: to.to_owned(),
+            token: None,
+        }),
+    )
 }
 
 pub(crate) fn records_of(host: &mut Host, op: Op) -> Records {
@@ -256,6 +262,7 @@ fn a_mark_that_cannot_be_is_refused() {
     let to = |name: &str| {
         Op::TreeReset(TreeReset {
             to: name.to_owned(),
+            token: None,
         })
     };
     assert_eq!(code(to("nothing")), FailureCode::NotFound);

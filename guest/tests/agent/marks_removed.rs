@@ -137,7 +137,10 @@ fn what_cannot_be_forgotten_is_refused() {
         host.run(remove("m")).result.expect_err("gone").code,
         FailureCode::NotFound
     );
-    let back = TreeReset { to: "m".to_owned() };
+    let back = TreeReset {
+        to: "m".to_owned(),
+        token: None,
+    };
     let refused = host.run(Op::TreeReset(back)).result.expect_err("gone");
     assert_eq!(refused.code, FailureCode::NotFound);
     // The name is free again.

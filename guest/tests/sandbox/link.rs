@@ -152,7 +152,10 @@ impl Server {
     }
 
     pub(crate) fn reset(&mut self, to: &str) -> u64 {
-        let (reply, _) = self.call(Op::TreeReset(TreeReset { to: to.to_owned() }));
+        let (reply, _) = self.call(Op::TreeReset(TreeReset {
+            to: to.to_owned(),
+            token: None,
+        }));
         match reply {
             Ok(Reply::Records(records)) => records.entries,
             other => panic!("{to}: {other:?}"),

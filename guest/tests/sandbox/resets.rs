@@ -123,7 +123,10 @@ fn begin(image: Option<&Bytes>) -> Round {
 }
 
 fn to_the_mark() -> Op {
-    Op::TreeReset(TreeReset { to: "m".to_owned() })
+    Op::TreeReset(TreeReset {
+        to: "m".to_owned(),
+        token: None,
+    })
 }
 
 /// What lies in the corners of a reset: files to come, and what has gone.

@@ -1,9 +1,9 @@
 //! What came of a command, as data: the payloads of the commands that are requests.
 
 use super::used::Used;
-use crate::receipt::{ChangeReport, FileReport, OutputReport, StepReport, Text};
+use crate::receipt::{ChangeReport, FileReport, OutputReport, PullReport, StepReport, Text};
 pub(super) use crate::report::workspace::files::kind;
-use crate::report::workspace::{WorkspacePayload, files};
+use crate::report::workspace::{PullPayload, WorkspacePayload, files};
 use crate::workspace::registry::{Record, SnapshotRecord};
 use serde_json::{Map, Value, json};
 
@@ -291,6 +291,21 @@ pub(super) fn export(used: &Used, path: &str, output: &str) -> Value {
     }
     .into();
     out
+}
+
+pub(super) fn pull(used: &Used, step: &StepReport) -> Value {
+    let mode = &used.ran.receipt.execution_mode;
+    serde_json::to_value(PullPayload::of(&used.id, mode, step)).expect("payloads are data")
+}
+
+/// What stood against a pull.
+pub(super) fn conflicts(pull: &PullReport) -> Value {
+    let conflicts = pull.conflicts.iter().map(|conflict| {
+        let mut one = json!({ "reason": conflict.reason });
+        put(&mut one, "path", &conflict.path);
+        one
+    });
+    conflicts.collect()
 }
 
 pub(super) fn sync_push(used: &Used, source: &str, dest: &str) -> Value {

@@ -2,7 +2,6 @@
 
 use crate::cli::args::{Format, Hidden, full_pair, name_or_pair, pair};
 use clap::{Args, Subcommand};
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
@@ -36,6 +35,8 @@ pub(in crate::cli) enum WorkspaceCommand {
     Diff(Diff),
     /// Copy a file or directory of a workspace to the host
     Export(Export),
+    /// Bring what changed in a workspace home into a directory of the host: all of it or nothing
+    Pull(Pull),
     /// Keep what a workspace is now, for `reset` and `diff`
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
@@ -328,8 +329,6 @@ pub(in crate::cli) enum FileCommand {
     Read(FileRead),
     /// Write a file
     Write(FileWrite),
-    /// Find the lines that a regular expression matches, in files
-    Search(FileSearch),
     /// Give a file, link or directory another path, never over anything
     Move(FileMove),
     /// Delete files and directories: all of them or none
@@ -392,38 +391,6 @@ pub(in crate::cli) struct FileWrite {
     /// Permission bits, such as `0755`; without, those of the file that is replaced, else `0644`
     #[arg(long)]
     pub(super) mode: Option<String>,
-    #[command(flatten)]
-    pub(super) answer: Answer,
-}
-
-#[derive(Debug, Args)]
-pub(in crate::cli) struct FileSearch {
-    #[command(flatten)]
-    pub(super) at: At,
-    /// A regular expression; `(?i)` at its beginning ignores case
-    #[arg(value_name = "REGEX", allow_hyphen_values = true)]
-    pub(super) regex: String,
-    /// Files, or directories with all that is below them
-    #[arg(value_name = "PATH", default_value = "/workspace")]
-    pub(super) paths: Vec<String>,
-    /// Search only files that this gitignore pattern names
-    #[arg(long, value_name = "PATTERN")]
-    pub(super) include: Vec<String>,
-    /// Leave out what this gitignore pattern names
-    #[arg(long, value_name = "PATTERN")]
-    pub(super) exclude: Vec<String>,
-    /// How many lines are told at most
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub(super) max_matches: u32,
-    /// How many bytes of lines are told at most
-    #[arg(long, value_name = "N", default_value = "1048576", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
-    pub(super) max_bytes: u32,
-    /// Go on after this path, as an answer that was cut off says
-    #[arg(long, value_name = "PATH")]
-    pub(super) after: Option<OsString>,
-    /// Go on in that file, after this line
-    #[arg(long, value_name = "N", requires = "after", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(super) after_line: Option<u64>,
     #[command(flatten)]
     pub(super) answer: Answer,
 }
@@ -515,6 +482,26 @@ pub(in crate::cli) struct Export {
     /// Replace what is there
     #[arg(long)]
     pub(super) overwrite: bool,
+    #[command(flatten)]
+    pub(super) answer: Answer,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Pull {
+    #[command(flatten)]
+    pub(super) at: At,
+    /// The directory of the host; without, the one that the workspace was filled from
+    #[arg(value_name = "DIR")]
+    pub(super) directory: Option<String>,
+    /// Leave in the workspace what this gitignore pattern names; what changed of `.git` always stays there
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) exclude: Vec<String>,
+    /// Merge nothing: a file that was changed on the host as well is a conflict
+    #[arg(long)]
+    pub(super) exact: bool,
+    /// Write nothing; show what would be changed as a patch, and everything that stands against it
+    #[arg(long)]
+    pub(super) dry_run: bool,
     #[command(flatten)]
     pub(super) answer: Answer,
 }

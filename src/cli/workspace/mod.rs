@@ -14,7 +14,7 @@ mod life;
 mod list;
 mod patch;
 mod prune;
-mod search;
+mod pull;
 mod snapshot;
 mod summary;
 mod sync;
@@ -52,12 +52,12 @@ pub(super) fn workspace(command: &WorkspaceCommand, global: &Global, terminal: &
         WorkspaceCommand::File(FileCommand::List(args)) => files::list(args, here),
         WorkspaceCommand::File(FileCommand::Read(args)) => files::read(args, here),
         WorkspaceCommand::File(FileCommand::Write(args)) => files::write(args, here),
-        WorkspaceCommand::File(FileCommand::Search(args)) => search::search(args, here),
         WorkspaceCommand::File(FileCommand::Move(args)) => files::move_path(args, here),
         WorkspaceCommand::File(FileCommand::Delete(args)) => files::delete(args, here),
         WorkspaceCommand::Patch(PatchCommand::Apply(args)) => patch::apply(args, here),
         WorkspaceCommand::Diff(args) => patch::diff(args, here),
         WorkspaceCommand::Export(args) => export::export(args, here),
+        WorkspaceCommand::Pull(args) => pull::pull(args, here),
         WorkspaceCommand::Snapshot(SnapshotCommand::Create(args)) => snapshot::create(args, here),
         WorkspaceCommand::Snapshot(SnapshotCommand::List(args)) => snapshot::list(args, here),
         WorkspaceCommand::Snapshot(SnapshotCommand::Delete(args)) => snapshot::delete(args, here),

@@ -1,7 +1,7 @@
 //! A command that is a request: built, planned, executed in a workspace that lives.
 
-use super::Here;
 use super::args::Answer;
+use super::{Here, answer};
 use crate::cli::apply::cancel_on_signals;
 use crate::cli::load::Refusal;
 use crate::cli::load::{Findings, Loaded, refused};
@@ -134,6 +134,11 @@ pub(super) fn run_step(
     here: Here<'_>,
 ) -> Result<Used, Exit> {
     let used = run(name, builder, answer, here, &mut |_| {}).map_err(End::exit)?;
+    passed(used, answer, here)
+}
+
+/// The same, where the step has passed; where it has not, why is said.
+pub(super) fn passed(used: Used, answer: &Answer, here: Here<'_>) -> Result<Used, Exit> {
     let receipt = &used.ran.receipt;
     match receipt.outcome {
         Outcome::Passed => return Ok(used),
@@ -157,6 +162,9 @@ pub(super) fn run_step(
         let mut error = serde_json::json!({"code": code, "message": message, "help": help});
         if let Some(refusal) = refusal.filter(|refusal| !refusal.reasons.is_empty()) {
             error["reasons"] = serde_json::json!(refusal.reasons);
+        }
+        if let Some(pull) = step.and_then(|step| step.pull.as_ref()) {
+            error["conflicts"] = answer::conflicts(pull);
         }
         here.payload(&serde_json::json!({"ok": false, "error": error}));
     } else {

@@ -5,16 +5,18 @@ mod convert;
 pub(crate) mod files;
 mod history;
 mod model;
+mod pull;
 mod snapshots;
 #[cfg(test)]
 mod tests;
 
-pub use files::{FileMovePayload, FileSearchPayload, MatchPayload};
+pub use files::FileMovePayload;
 pub use history::{HistoryEntryPayload, HistoryPayload, LogEntryPayload, LogsPayload};
 pub use model::{
     DamagedPayload, LastCommandPayload, ListedPayload, ResetPayload, SecretPayload, SeedPayload,
     WorkspaceDeletePayload, WorkspaceListPayload, WorkspacePayload,
 };
+pub use pull::{PullPayload, PulledPayload};
 pub use snapshots::{
     SnapshotCreatePayload, SnapshotDeletePayload, SnapshotListPayload, SnapshotPayload,
 };

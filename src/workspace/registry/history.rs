@@ -1,5 +1,6 @@
 //! What was done to a workspace, by whom, and how it ended.
 
+use super::about;
 use super::error::{Fault, RegistryError};
 use super::open::Registry;
 use super::record::WorkspaceId;
@@ -11,6 +12,19 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 pub const MAX_OUTPUT: usize = 64 << 10;
 /// The outcome of an entry whose command died before it could tell one.
 pub const INTERRUPTED: &str = "interrupted";
+/// The outcome of one whose step has passed, as the receipt spells it.
+const PASSED: &str = "passed";
+
+/// An entry whose command died before it could tell how it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interruption {
+    /// Its place.
+    pub sequence: u64,
+    /// How many resets of it had happened.
+    pub resets: u32,
+    /// That was all of it.
+    pub has_passed: bool,
+}
 
 /// What runs, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,12 +174,35 @@ impl Registry {
         is_alive: impl Fn(&str) -> bool,
         now: Timestamp,
     ) -> Result<Vec<u64>, RegistryError> {
+        let all = self.interrupted_after(id, is_alive, |_| 0, now)?;
+        Ok(all.into_iter().map(|one| one.sequence).collect())
+    }
+
+    /// The same, where `resets` says how many resets of a run have happened all the same: they count, and a command that
+    /// was nothing but one has passed.
+    ///
+    /// # Errors
+    /// Where the registry cannot be used.
+    pub fn interrupted_after(
+        &mut self,
+        id: &WorkspaceId,
+        is_alive: impl Fn(&str) -> bool,
+        resets: impl Fn(&str) -> u32,
+        now: Timestamp,
+    ) -> Result<Vec<Interruption>, RegistryError> {
         if !self.goes_on(id)? {
             return Ok(Vec::new());
         }
+        let state = self.state.clone();
         let what = "look for interrupted commands";
         // Asked within the write: who is about to note an end still holds the lock of its run.
-        self.write(what, |db| interrupt(db, id, &is_alive, now))
+        self.write(what, |db| {
+            let marked = interrupt(db, id, &is_alive, &resets, now)?;
+            if marked.iter().any(|one| one.resets > 0) {
+                about::write(&state, db, id)?;
+            }
+            Ok(marked)
+        })
     }
 
     /// Whether there is something that has not ended.
@@ -304,20 +341,34 @@ fn interrupt(
     db: &Connection,
     id: &WorkspaceId,
     is_alive: &impl Fn(&str) -> bool,
+    resets: &impl Fn(&str) -> u32,
     now: Timestamp,
-) -> Result<Vec<u64>, Fault> {
-    let unfinished = "SELECT sequence, run FROM history WHERE workspace = ?1 AND ended_at IS NULL ORDER BY sequence";
+) -> Result<Vec<Interruption>, Fault> {
+    let unfinished = "SELECT sequence, run, kind FROM history WHERE workspace = ?1 AND ended_at IS NULL ORDER BY sequence";
     let mark =
         "UPDATE history SET ended_at = ?3, outcome = ?4 WHERE workspace = ?1 AND sequence = ?2";
     let mut statement = db.prepare(unfinished)?;
-    let rows = statement.query_map([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let all: Vec<(u64, String)> = rows.collect::<Result<_, _>>()?;
+    let rows = statement.query_map([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let all: Vec<(u64, String, String)> = rows.collect::<Result<_, _>>()?;
     let mut marked = Vec::new();
-    for (sequence, run) in all {
-        if !is_alive(&run) {
-            db.execute(mark, params![id, sequence, now, INTERRUPTED])?;
-            marked.push(sequence);
+    let reset = "UPDATE workspace SET reset_count = reset_count + ?2, last_reset_at = ?3, last_activity_at = ?3
+        WHERE id = ?1";
+    for (sequence, run, kind) in all {
+        if is_alive(&run) {
+            continue;
         }
+        let resets = resets(&run);
+        let has_passed = kind == "reset" && resets > 0;
+        let outcome = if has_passed { PASSED } else { INTERRUPTED };
+        db.execute(mark, params![id, sequence, now, outcome])?;
+        if resets > 0 {
+            db.execute(reset, params![id, resets, now])?;
+        }
+        marked.push(Interruption {
+            sequence,
+            resets,
+            has_passed,
+        });
     }
     Ok(marked)
 }

@@ -29,7 +29,9 @@ mod tests;
 mod workspaces;
 
 pub use error::{FindError, RegistryError, SqlError};
-pub use history::{Command, Ended, Entry, HistoryEntry, INTERRUPTED, MAX_OUTPUT, Output, Page};
+pub use history::{
+    Command, Ended, Entry, HistoryEntry, INTERRUPTED, Interruption, MAX_OUTPUT, Output, Page,
+};
 pub use lifetime::{Committed, KEEP_EXPIRED_MS};
 pub use open::Registry;
 pub use record::{

@@ -85,6 +85,7 @@ fn marks_survive_a_stop() {
     let reset = |name: &str| {
         Op::TreeReset(TreeReset {
             to: name.to_owned(),
+            token: None,
         })
     };
     let call = link.call(reset("one"));

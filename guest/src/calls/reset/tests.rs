@@ -102,7 +102,13 @@ fn the_old_tree_or_the_new_one() {
                 Ok(())
             }
         });
-        let done = apply(&world, "m", &goals, &mut || Ok(()), &mut Records::default());
+        let done = apply(
+            &world,
+            ("m", None),
+            &goals,
+            &mut || Ok(()),
+            &mut Records::default(),
+        );
         drop(faults);
         let begun = store::resetting(&world).expect("readable").is_some();
         if let Err(failure) = &done
