@@ -55,6 +55,7 @@ pub mod report;
 pub mod request;
 pub mod saved;
 pub mod sdk;
+pub mod search;
 pub mod secret;
 pub mod workspace;
 

@@ -1,5 +1,6 @@
 //! The ops, one file each. File ops run on a thread and talk through their port; programs are run by the loop.
 
+mod contents;
 mod diff;
 pub(crate) mod exec;
 pub(crate) mod family;
@@ -381,6 +382,7 @@ pub(crate) fn has_stream(op: &Op, stream: u32) -> bool {
         | Op::TreeDiff
         | Op::TreeCompare(_)
         | Op::MarkRead(_)
+        | Op::TreeRead(_)
         | Op::TarOut(_) => stream == STREAM_OUTPUT,
         Op::FilesWrite(_) | Op::TarIn(_) => stream == STREAM_INPUT,
         Op::FileStat(_)
@@ -422,6 +424,7 @@ pub(crate) fn file_op(world: &World, port: &Port, op: Op) -> Result<Reply, Failu
             world.quiet.check()?;
             rename::path(world, port, &op)
         }
+        Op::TreeRead(op) => contents::tree(world, port, &op),
         Op::TarIn(op) => {
             world.quiet.check()?;
             tar_in::unpack(world, port, &op)

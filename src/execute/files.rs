@@ -315,22 +315,14 @@ impl Session<'_> {
         report: &mut StepReport,
     ) -> Result<(), StepError> {
         let mut text = Vec::new();
-        // One path a line, whatever is in its name or in the target of a link.
-        let put = |name: &[u8], text: &mut Vec<u8>| {
-            if name.iter().any(u8::is_ascii_control) {
-                text.extend_from_slice(&patch::quote(name));
-            } else {
-                text.extend_from_slice(name);
-            }
-        };
         for stat in self.tree_list(list.path.as_bytes(), list.recursive)? {
             report.entries.push(EntryReport::from(&stat));
-            put(&stat.path, &mut text);
+            name_in_line(&stat.path, &mut text);
             match (stat.kind, stat.target) {
                 (Kind::Directory, _) => text.push(b'/'),
                 (Kind::Symlink, Some(target)) => {
                     text.extend_from_slice(b" -> ");
-                    put(&target, &mut text);
+                    name_in_line(&target, &mut text);
                 }
                 (Kind::File | Kind::Symlink | Kind::Other, _) => {}
             }
@@ -343,6 +335,15 @@ impl Session<'_> {
         self.goldens(step, "text", &list.text, &text, 0, report);
         report.text = Some(Text::from(&text[..]));
         Ok(())
+    }
+}
+
+/// One name in one line, whatever is in it.
+pub(super) fn name_in_line(name: &[u8], text: &mut Vec<u8>) {
+    if name.iter().any(u8::is_ascii_control) {
+        text.extend_from_slice(&patch::quote(name));
+    } else {
+        text.extend_from_slice(name);
     }
 }
 

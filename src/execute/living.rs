@@ -108,6 +108,7 @@ fn baseline(plan: &Plan, home: &Path) -> Result<Baseline, Lost> {
         | PlannedAction::Move(_)
         | PlannedAction::Read(_)
         | PlannedAction::List(_)
+        | PlannedAction::Search(_)
         | PlannedAction::Sync(_)
         | PlannedAction::Export(_)
         | PlannedAction::Snapshot(_)

@@ -24,6 +24,7 @@ mod output;
 mod points;
 mod pull;
 mod redact;
+mod search;
 mod session;
 mod show;
 mod sync;

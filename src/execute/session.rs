@@ -169,6 +169,7 @@ impl<'a> Session<'a> {
             PlannedAction::Move(moving) => self.move_path(moving, report),
             PlannedAction::Read(read) => self.read(step, read, report),
             PlannedAction::List(list) => self.list(step, list, report),
+            PlannedAction::Search(search) => self.search(step, search, report),
             PlannedAction::Diff(diff) => self.diff(step, diff, report),
             PlannedAction::Sync(sync) => self.sync(sync, report),
             PlannedAction::Export(export) => self.export(export, report),

@@ -148,6 +148,7 @@ fn may_change(action: &Action) -> bool {
         | Action::Reset(_) => true,
         Action::Read(_)
         | Action::List(_)
+        | Action::Search(_)
         | Action::Diff(_)
         | Action::Export(_)
         | Action::Pull(_) => false,

@@ -176,6 +176,7 @@ impl Workspaces {
                 | PlannedAction::Move(_)
                 | PlannedAction::Read(_)
                 | PlannedAction::List(_)
+                | PlannedAction::Search(_)
                 | PlannedAction::Diff(_)
                 | PlannedAction::Sync(_)
                 | PlannedAction::Export(_)
@@ -206,6 +207,7 @@ fn entry(plan: &Plan, noted: &str, run: &str) -> Entry {
             step.action,
             PlannedAction::Read(_)
                 | PlannedAction::List(_)
+                | PlannedAction::Search(_)
                 | PlannedAction::Diff(_)
                 | PlannedAction::Export(_)
                 | PlannedAction::Pull(_)

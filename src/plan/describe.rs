@@ -291,6 +291,7 @@ impl Page {
             | PlannedAction::Move(_)
             | PlannedAction::Read(_)
             | PlannedAction::List(_)
+            | PlannedAction::Search(_)
             | PlannedAction::Diff(_)
             | PlannedAction::Sync(_)
             | PlannedAction::Export(_)

@@ -42,20 +42,7 @@ pub(super) fn text(
             checks.push((place, TextCheck::Matches(pattern.clone())));
             continue;
         }
-        let built = regex::bytes::RegexBuilder::new(pattern)
-            .size_limit(REGEX_SIZE)
-            .build();
-        if let Err(error) = built {
-            let problem = Problem::new(
-                ProblemCode::PatternInvalid,
-                place.clone(),
-                "this regular expression cannot be read",
-            )
-            .help("the syntax is that of Rust's `regex` crate; write `\\` before what stands for itself");
-            let lines = error.to_string();
-            let lines = lines.lines().map(text::escape).filter(|l| !l.is_empty());
-            draft.input(lines.fold(problem, Problem::note));
-        }
+        readable_regex(pattern, place.clone(), draft);
         checks.push((place, TextCheck::Matches(pattern.clone())));
     }
     if let Some(lines) = lines {
@@ -133,6 +120,26 @@ fn contradictions(checks: &PlannedText, draft: &mut Draft) {
     }
 }
 
+/// Says why a regular expression cannot be read, if it cannot.
+pub(super) fn readable_regex(pattern: &str, place: Pointer, draft: &mut Draft) {
+    let built = regex::bytes::RegexBuilder::new(pattern)
+        .size_limit(REGEX_SIZE)
+        .build();
+    if let Err(error) = built {
+        let problem = Problem::new(
+            ProblemCode::PatternInvalid,
+            place,
+            "this regular expression cannot be read",
+        )
+        .help(
+            "the syntax is that of Rust's `regex` crate; write `\\` before what stands for itself",
+        );
+        let lines = error.to_string();
+        let lines = lines.lines().map(text::escape).filter(|l| !l.is_empty());
+        draft.input(lines.fold(problem, Problem::note));
+    }
+}
+
 fn conflict(place: Pointer, message: impl Into<String>, help: &str) -> Problem {
     Problem::new(ProblemCode::ExpectConflict, place, message).help(help)
 }
@@ -185,6 +192,7 @@ pub(super) fn check(step: &Step, draft: &mut Draft) {
         Action::Sync(_) => ("sync", &["changed"]),
         Action::Read(_) => ("read", &["content"]),
         Action::List(_) => ("list", &["text"]),
+        Action::Search(_) => ("search", &["text"]),
         Action::Diff(_) => ("diff", &["text"]),
         Action::Export(_) => ("export", &[]),
         Action::Pull(_) => ("pull", &[]),

@@ -156,6 +156,7 @@ fn of_action(action: &PlannedAction) -> impl Iterator<Item = (&Pointer, &Planned
         PlannedAction::Exec(exec) => [&exec.stdout, &exec.stderr],
         PlannedAction::Read(read) => [&read.content, &[]],
         PlannedAction::List(list) => [&list.text, &[]],
+        PlannedAction::Search(search) => [&search.text, &[]],
         PlannedAction::Diff(diff) => [&diff.text, &[]],
         PlannedAction::Write(_)
         | PlannedAction::Patch(_)

@@ -349,6 +349,27 @@ fn action(action: &PlannedAction) -> Map<String, Value> {
             put(&mut out, "path", list.path.as_bytes());
             out
         }
+        PlannedAction::Search(search) => {
+            let mut out = object([
+                ("regex", search.regex.clone().into()),
+                (
+                    "paths",
+                    paths(search.paths.iter().map(|path| path.as_bytes())),
+                ),
+                ("include", search.include.clone().into()),
+                ("exclude", search.exclude.clone().into()),
+                ("max_matches", search.max_matches.into()),
+                ("max_bytes", search.max_bytes.as_bytes().into()),
+                ("expect_text", checks(&search.text)),
+            ]);
+            if let Some(after) = &search.after {
+                put(&mut out, "after", after.as_bytes());
+            }
+            if let Some(line) = search.after_line {
+                out.insert("after_line".to_owned(), line.into());
+            }
+            out
+        }
         PlannedAction::Snapshot(name) => object([("name", name.as_str().into())]),
         PlannedAction::Reset(to) => object([("to", to.as_str().into())]),
         PlannedAction::Diff(diff) => {

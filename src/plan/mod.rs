@@ -30,6 +30,7 @@ mod points;
 mod problem;
 mod pull;
 mod schema;
+mod search;
 mod secrets;
 mod source;
 mod summary;
@@ -48,8 +49,9 @@ pub use model::{
     Certainty, Effect, Enforcement, ExistingWorkspace, HostWrite, LeftOut, LeftOutStep, Plan,
     PlannedAction, PlannedDelete, PlannedDiff, PlannedEnvironment, PlannedExec, PlannedExport,
     PlannedKeep, PlannedLimit, PlannedList, PlannedMachine, PlannedMove, PlannedPatch, PlannedPull,
-    PlannedRead, PlannedRefusal, PlannedSecret, PlannedSecretSource, PlannedSeed, PlannedStep,
-    PlannedSync, PlannedText, PlannedWorkspace, PlannedWrite, PlannedWriteFile, Reach, TextCheck,
+    PlannedRead, PlannedRefusal, PlannedSearch, PlannedSecret, PlannedSecretSource, PlannedSeed,
+    PlannedStep, PlannedSync, PlannedText, PlannedWorkspace, PlannedWrite, PlannedWriteFile, Reach,
+    TextCheck,
 };
 pub use pinned::{PinnedKind, contents};
 pub(crate) use pinned::{seed_contents, sync_contents};

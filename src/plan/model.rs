@@ -321,6 +321,8 @@ pub enum PlannedAction {
     Read(PlannedRead),
     /// Lists a directory.
     List(PlannedList),
+    /// Finds lines in files.
+    Search(PlannedSearch),
     /// Shows what changed since the baseline, or a snapshot.
     Diff(PlannedDiff),
     /// Lays something of the host over the workspace, all of it or nothing.
@@ -348,6 +350,7 @@ impl PlannedAction {
             Self::Move(_) => "move",
             Self::Read(_) => "read",
             Self::List(_) => "list",
+            Self::Search(_) => "search",
             Self::Diff(_) => "diff",
             Self::Sync(_) => "sync",
             Self::Export(_) => "export",
@@ -497,6 +500,29 @@ pub struct PlannedList {
     /// Whether to descend.
     pub recursive: bool,
     /// Checks of the paths, one a line.
+    pub text: PlannedText,
+}
+
+/// `search`, decided.
+#[derive(Debug, Clone)]
+pub struct PlannedSearch {
+    /// The regular expression.
+    pub regex: String,
+    /// Files, or directories with all that is below them; sorted, none below another.
+    pub paths: Vec<GuestPath>,
+    /// Gitignore patterns of the files that are searched; all of them where there are none.
+    pub include: Vec<String>,
+    /// Gitignore patterns of paths to leave out.
+    pub exclude: Vec<String>,
+    /// How many lines are told at most.
+    pub max_matches: u64,
+    /// How many bytes of lines are told at most.
+    pub max_bytes: Size,
+    /// Paths up to this one are passed over.
+    pub after: Option<GuestPath>,
+    /// Of that file, lines up to this one only.
+    pub after_line: Option<u64>,
+    /// Checks of the lines.
     pub text: PlannedText,
 }
 

@@ -6,7 +6,7 @@ use super::tree::SymbolicTree;
 use super::{
     Certainty, Effect, GoldenUse, HostWrite, LeftOutStep, Plan, PlannedAction, PlannedStep,
     Problem, ProblemCode, Problems, Reach, Slot, exec, expect, export, files, golden, json, moving,
-    patching, pull, sync, text, values, workspace,
+    patching, pull, search, sync, text, values, workspace,
 };
 use crate::preflight::{Facts, FileFact};
 use crate::request::{Action, Digest, Point, Pointer, Request, Step, StepId};
@@ -70,6 +70,7 @@ pub fn plan_with(
         | PlannedAction::Move(_)
         | PlannedAction::Read(_)
         | PlannedAction::List(_)
+        | PlannedAction::Search(_)
         | PlannedAction::Diff(_)
         | PlannedAction::Export(_)
         | PlannedAction::Pull(_)
@@ -187,6 +188,7 @@ impl<'a> Planner<'a> {
             Action::Move(wanted) => moving::plan(self, wanted, draft_ref),
             Action::Read(read) => files::read(self, read, expect, draft_ref),
             Action::List(list) => files::list(self, list, expect, draft_ref),
+            Action::Search(wanted) => search::plan(self, wanted, expect, draft_ref),
             Action::Diff(diff) => files::diff(self, diff, expect, *always, draft_ref),
             Action::Sync(sync) => sync::plan(self, sync, draft_ref),
             Action::Export(export) => export::plan(self, export, draft_ref),
@@ -265,6 +267,7 @@ fn effect(action: &PlannedAction) -> Effect {
         | PlannedAction::Reset(_) => Effect::Workspace,
         PlannedAction::Read(_)
         | PlannedAction::List(_)
+        | PlannedAction::Search(_)
         | PlannedAction::Diff(_)
         | PlannedAction::Snapshot(_)
         | PlannedAction::Refused(_) => Effect::Nothing,
@@ -297,6 +300,7 @@ fn prediction(action: &PlannedAction, commands: &[usize]) -> Option<String> {
         | PlannedAction::Move(_)
         | PlannedAction::Read(_)
         | PlannedAction::List(_)
+        | PlannedAction::Search(_)
         | PlannedAction::Diff(_)
         | PlannedAction::Export(_)
         | PlannedAction::Pull(_)

@@ -496,13 +496,21 @@ fn step() -> Vec<Field> {
             or_null(list(one("patched"))),
             "`patch`: what comes of it; null where the files are not known.",
         ),
-        maybe("paths", list(one("path")), "`delete`, `read`: which paths."),
+        maybe(
+            "paths",
+            list(one("path")),
+            "`delete`, `read`, `search`: which paths.",
+        ),
         maybe(
             "missing",
             words(&["error", "ignore"]),
             "`delete`: what to do about a path that is not there.",
         ),
-        maybe("max_bytes", number(), "`read`: how much of each file."),
+        maybe(
+            "max_bytes",
+            number(),
+            "`read`: how much of each file. `search`: how many bytes of lines.",
+        ),
         maybe("offset", number(), "`read`: the first byte that is read."),
         maybe(
             "expect_content",
@@ -513,12 +521,28 @@ fn step() -> Vec<Field> {
         maybe(
             "expect_text",
             list(one("check")),
-            "`list`, `diff`: checks of the text.",
+            "`list`, `search`, `diff`: checks of the text.",
         ),
         maybe(
             "exclude",
             list(text()),
-            "`diff`, `pull`: gitignore patterns of paths to leave out.",
+            "`diff`, `search`, `pull`: gitignore patterns of paths to leave out.",
+        ),
+        maybe("regex", text(), "`search`: what is looked for."),
+        maybe(
+            "include",
+            list(text()),
+            "`search`: gitignore patterns of the files that are searched.",
+        ),
+        maybe(
+            "max_matches",
+            number(),
+            "`search`: how many lines are told at most.",
+        ),
+        maybe(
+            "after_line",
+            number(),
+            "`search`: the line of `after` that it goes on after.",
         ),
         maybe(
             "against",
@@ -576,6 +600,10 @@ fn step() -> Vec<Field> {
     fields.extend(optional(bytes("cwd", "`exec`: the directory it runs in")));
     fields.extend(optional(bytes("stdin", "`exec`: standard input")));
     fields.extend(optional(bytes("diff", "`patch`: the expected change")));
+    fields.extend(optional(bytes(
+        "after",
+        "`search`: the path that it goes on after",
+    )));
     fields.extend(optional(bytes(
         "path",
         "`list`, `export`, `move`: the path; `sync`: the directory that it is laid over",

@@ -2,8 +2,8 @@
 
 use super::text::{bytes, count, escape, excerpt, grouped};
 use super::{
-    Certainty, GoldenUse, LeftOut, Plan, PlannedAction, PlannedExec, PlannedSeed, PlannedStep,
-    PlannedText, TextCheck,
+    Certainty, GoldenUse, LeftOut, Plan, PlannedAction, PlannedExec, PlannedSearch, PlannedSeed,
+    PlannedStep, PlannedText, TextCheck,
 };
 use crate::request::{
     ChangedExpect, Duration, GuestPath, Missing, Overwrite, PatchMatch, Point, Size,
@@ -64,6 +64,9 @@ pub(super) fn line(plan: &Plan, action: &PlannedAction) -> String {
             true => format!("{} and all below", name(&list.path)),
             false => name(&list.path),
         },
+        PlannedAction::Search(search) => {
+            format!("/{}/ in {}", escape(&search.regex), names(&search.paths))
+        }
         PlannedAction::Diff(diff) => match diff.exclude.as_slice() {
             [] => format!("against {}", point(&diff.against)),
             patterns => format!(
@@ -187,6 +190,13 @@ pub(super) fn details(step: &PlannedStep) -> Vec<(&'static str, String)> {
         }
         PlannedAction::Read(read) => expect.extend(checks("content", &read.content)),
         PlannedAction::List(list) => expect.extend(checks("text", &list.text)),
+        PlannedAction::Search(search) => {
+            let settings = search_settings(search);
+            if !settings.is_empty() {
+                out.push(("with", settings.join(" · ")));
+            }
+            expect.extend(checks("text", &search.text));
+        }
         PlannedAction::Diff(diff) => expect.extend(checks("text", &diff.text)),
         PlannedAction::Patch(patch) => {
             for (path, digest) in &patch.base {
@@ -320,6 +330,28 @@ fn settings(exec: &PlannedExec) -> Vec<String> {
             out.push(format!("{}={}", escape(&key.0), excerpt_plain(value)));
         }
     }
+    out
+}
+
+fn search_settings(search: &PlannedSearch) -> Vec<String> {
+    let mut out = Vec::new();
+    if !search.include.is_empty() {
+        out.push(format!("only {}", escape(search.include.join(", "))));
+    }
+    if !search.exclude.is_empty() {
+        out.push(format!("without {}", escape(search.exclude.join(", "))));
+    }
+    if let Some(after) = &search.after {
+        let line = search
+            .after_line
+            .map_or_else(String::new, |line| format!(", line {line}"));
+        out.push(format!("after {}{line}", name(after)));
+    }
+    out.push(format!(
+        "at most {}, {}",
+        count(search.max_matches, "line", "lines"),
+        search.max_bytes
+    ));
     out
 }
 

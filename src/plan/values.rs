@@ -65,6 +65,8 @@ pub enum Slot {
     File(usize),
     /// The patch text.
     Patch,
+    /// The regular expression of a search.
+    Search,
     /// A check, counted from 0 among those of its text.
     Check(CaptureSource, usize),
     /// The regular expression of a captured value.
@@ -178,6 +180,7 @@ fn slot(step: &Step, action: &PlannedAction, base: &Pointer, pointer: &Pointer) 
         ["env", name] => Some(Slot::Env((*name).to_owned())),
         ["stdin"] => Some(Slot::Stdin),
         ["patch"] => Some(Slot::Patch),
+        ["search"] => Some(Slot::Search),
         ["write", path] => match action {
             PlannedAction::Write(write) => write
                 .files
@@ -190,6 +193,7 @@ fn slot(step: &Step, action: &PlannedAction, base: &Pointer, pointer: &Pointer) 
             | PlannedAction::Move(_)
             | PlannedAction::Read(_)
             | PlannedAction::List(_)
+            | PlannedAction::Search(_)
             | PlannedAction::Diff(_)
             | PlannedAction::Sync(_)
             | PlannedAction::Export(_)
@@ -224,6 +228,7 @@ fn checks(action: &PlannedAction, source: CaptureSource) -> Option<&PlannedText>
         (PlannedAction::Exec(exec), CaptureSource::Stderr) => Some(&exec.stderr),
         (PlannedAction::Read(read), CaptureSource::Content) => Some(&read.content),
         (PlannedAction::List(list), CaptureSource::Text) => Some(&list.text),
+        (PlannedAction::Search(search), CaptureSource::Text) => Some(&search.text),
         (PlannedAction::Diff(diff), CaptureSource::Text) => Some(&diff.text),
         (
             PlannedAction::Exec(_)
@@ -233,6 +238,7 @@ fn checks(action: &PlannedAction, source: CaptureSource) -> Option<&PlannedText>
             | PlannedAction::Move(_)
             | PlannedAction::Read(_)
             | PlannedAction::List(_)
+            | PlannedAction::Search(_)
             | PlannedAction::Diff(_)
             | PlannedAction::Sync(_)
             | PlannedAction::Export(_)
@@ -254,6 +260,7 @@ fn checks_mut(action: &mut PlannedAction, source: CaptureSource) -> Option<&mut 
         },
         PlannedAction::Read(read) => Some(&mut read.content),
         PlannedAction::List(list) => Some(&mut list.text),
+        PlannedAction::Search(search) => Some(&mut search.text),
         PlannedAction::Diff(diff) => Some(&mut diff.text),
         PlannedAction::Write(_)
         | PlannedAction::Patch(_)
@@ -400,6 +407,10 @@ fn put(
                 }
             })?;
         }
+        (Slot::Search, PlannedAction::Search(search)) => {
+            fits(Kind::Regex)?;
+            search.regex = text;
+        }
         (Slot::Check(source, index), action) => {
             let check = checks_mut(action, *source).and_then(|checks| checks.get_mut(*index));
             if let Some((_, check)) = check {
@@ -423,7 +434,8 @@ fn put(
             | Slot::Env(_)
             | Slot::Stdin
             | Slot::File(_)
-            | Slot::Patch,
+            | Slot::Patch
+            | Slot::Search,
             _,
         ) => {}
     }

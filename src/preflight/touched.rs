@@ -46,6 +46,7 @@ fn contents<'a>(step: &'a Step, see: &mut impl FnMut(&'a Content)) {
         | Action::Move(_)
         | Action::Read(_)
         | Action::List(_)
+        | Action::Search(_)
         | Action::Diff(_)
         | Action::Sync(_)
         | Action::Export(_)
@@ -121,6 +122,7 @@ pub(super) fn guest_paths(
             Action::Read(read) => read.paths.iter().for_each(|path| add(path.as_bytes())),
             Action::Exec(_)
             | Action::List(_)
+            | Action::Search(_)
             | Action::Diff(_)
             | Action::Sync(_)
             | Action::Export(_)

@@ -3,9 +3,9 @@
 //! Every field is named here, so that one that is added does not compile before it was thought about.
 
 use super::{
-    AttemptReport, ChangeReport, EntryReport, ExecReport, ExpectFailure, FileReport, MoveReport,
-    OutputReport, PatchReason, PathVersion, PullConflict, PullReport, PulledReport, Receipt,
-    RefusalReport, RequestReport, SeedReport, StepReport, Text,
+    AttemptReport, ChangeReport, EntryReport, ExecReport, ExpectFailure, FileReport, MatchReport,
+    MoveReport, OutputReport, PatchReason, PathVersion, PullConflict, PullReport, PulledReport,
+    Receipt, RefusalReport, RequestReport, SearchReport, SeedReport, StepReport, Text,
 };
 use crate::secret::{Redaction, TAG};
 use std::borrow::Cow;
@@ -230,6 +230,7 @@ impl StepReport {
             sync,
             moved,
             pull,
+            search,
             text,
             counts: _,
             entries,
@@ -270,6 +271,30 @@ impl StepReport {
             hide.version(Some(now));
         }
         hide.pull(pull.as_mut());
+        if let Some(search) = search {
+            let SearchReport {
+                matches,
+                files: _,
+                bytes: _,
+                truncated: _,
+                next_after,
+                next_after_line: _,
+            } = search;
+            for found in matches {
+                let MatchReport {
+                    path,
+                    line: _,
+                    column: _,
+                    text,
+                    start: _,
+                    cut: _,
+                    binary: _,
+                } = found;
+                hide.text(path);
+                hide.texts(text);
+            }
+            hide.texts(next_after);
+        }
         hide.texts(text);
         for EntryReport { path, now } in entries {
             hide.text(path);

@@ -12,6 +12,7 @@ mod refusal;
 mod runs;
 #[cfg(test)]
 mod schema;
+mod search;
 mod step;
 mod text;
 
@@ -28,6 +29,7 @@ pub use paths::{
 pub use pull::{PullConflict, PullReport, PulledHow, PulledReport};
 pub use refusal::{NearestReport, PatchReason, RefusalReport};
 pub use runs::{RunOutcome, RunReport, Runs};
+pub use search::{MatchReport, SearchReport};
 pub use step::{AttemptReport, ExecReport, ExpectFailure, OutputReport, StepOutcome, StepReport};
 pub use text::Text;
 

@@ -2,7 +2,7 @@
 
 use super::{
     ChangeReport, CountsReport, EntryReport, FileReport, MoveReport, PullReport, RefusalReport,
-    SeedReport, Text,
+    SearchReport, SeedReport, Text,
 };
 use crate::workspace::HostFile;
 use serde::{Deserialize, Serialize};
@@ -58,10 +58,13 @@ pub struct StepReport {
     /// Of `move`: what has another path now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved: Option<MoveReport>,
+    /// Of `search`: the lines as data; `text` has them too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<SearchReport>,
     /// Of `sync`: what was laid over the workspace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SeedReport>,
-    /// Of `diff`: the patch text. Of `list`: the paths, one a line.
+    /// Of `diff`: the patch text. Of `list`: the paths, one a line. Of `search`: the lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<Text>,
     /// Of `snapshot` and `reset`: how much was kept, or put back.

@@ -173,7 +173,7 @@ pub(crate) fn check(kind: Kind, text: &str) -> Result<(), Wrong> {
         Kind::Argument => no_nul(text),
         Kind::Regex => regex(text).map(|_| ()).map_err(|reason| {
             Wrong::new(ErrorCode::BadRegex, &reason).because("is no regular expression")
-                .help("to find the text as it is, use `contains`")
+                .help("write `\\` before what stands for itself, such as `\\(`")
         }),
         Kind::HostPath => not_empty(text).and_then(|()| no_nul(text)),
         Kind::Environment => environment(text),
@@ -213,6 +213,17 @@ pub(crate) fn check(kind: Kind, text: &str) -> Result<(), Wrong> {
                 .help("a digest is `sha256:` and 64 hex digits, as `sha256sum FILE` prints them")),
         },
         Kind::Mode => mode(text).map(|_| ()),
+        Kind::GuestFileBase64 => {
+            check(Kind::Base64, text)?;
+            let bytes = base64::engine::general_purpose::STANDARD.decode(text);
+            match GuestPath::parse(bytes.unwrap_or_default()) {
+                Ok(path) if !path.is_root() => Ok(()),
+                Ok(_) => Err(Wrong::new(ErrorCode::BadPath, "the whole workspace")
+                    .because("names `/workspace` itself, not a path in it")),
+                Err(error) => Err(Wrong::new(ErrorCode::BadPath, "not a path in the workspace")
+                    .because(error.to_string())),
+            }
+        }
         Kind::Base64 => match base64::engine::general_purpose::STANDARD.decode(text) {
             Ok(_) => Ok(()),
             Err(error) => Err(Wrong::new(ErrorCode::BadBase64, error.to_string().to_lowercase().trim_end_matches('.'))

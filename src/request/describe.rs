@@ -3,8 +3,8 @@
 use super::ErrorCode;
 use super::shape::{Key, Kind, Place, Shape, either};
 use super::table::{
-    CAPTURE, CAPTURE_EXEC, CAPTURE_READ, CAPTURE_TEXT, COMMON, CONTENT, FAILS, FILE, REQUEST,
-    RETRY, TEXT_EXPECT, VERBS, WORKSPACE,
+    CAPTURE, CAPTURE_EXEC, CAPTURE_READ, CAPTURE_TEXT, COMMON, CONTENT, FAILS, FILE, PATH_BYTES,
+    REQUEST, RETRY, TEXT_EXPECT, VERBS, WORKSPACE,
 };
 use std::fmt::Write as _;
 
@@ -47,7 +47,7 @@ pub fn reference() -> String {
     for (verbs, place) in [
         ("`exec`", &CAPTURE_EXEC),
         ("`read`", &CAPTURE_READ),
-        ("`list` and `diff`", &CAPTURE_TEXT),
+        ("`list`, `search` and `diff`", &CAPTURE_TEXT),
     ] {
         let keys = place.one_of.iter().map(|key| format!("`{key}`"));
         page.line(&format!("- of {verbs}: {}", either(keys)));
@@ -57,6 +57,7 @@ pub fn reference() -> String {
     page.place("`retry`", &RETRY);
     page.place("A file of `write`", &FILE);
     page.place("Bytes from elsewhere", &CONTENT);
+    page.place("A path that is no text", &PATH_BYTES);
     page.heading("Errors");
     page.line("| code | meaning |\n|---|---|");
     for code in ErrorCode::ALL {

@@ -259,6 +259,7 @@ pub(super) fn visit_step(step: &mut Step, at: &Pointer, visit: &mut impl Visit) 
         }
         Action::Patch(patch) => visit_content(&mut patch.patch, payload, &at.at("patch"), visit),
         Action::Sync(sync) => visit(Kind::HostPath, at.at("sync"), &mut sync.from),
+        Action::Search(search) => visit(Kind::Regex, at.at("search"), &mut search.regex),
         Action::Export(export) => visit(Kind::HostPath, at.at("to"), &mut export.to),
         Action::Pull(pull) => visit(Kind::HostPath, at.at("pull"), &mut pull.to),
         Action::Delete(_)

@@ -3,7 +3,7 @@
 use super::model::{
     Action, ChangedExpect, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, Keep,
     List, MachineChoice, Missing, Move, Overwrite, PatchMatch, PatchStep, Point, Pull, Read,
-    Request, Reset, SecretSource, Signal, Snapshot, SnapshotName, Step, StepId, SyncStep,
+    Request, Reset, Search, SecretSource, Signal, Snapshot, SnapshotName, Step, StepId, SyncStep,
     TextExpect, Workspace, Write, WriteFile,
 };
 use super::tree::{Node, Value};
@@ -162,6 +162,16 @@ fn action(node: &Node) -> Action {
         "list" => Action::List(List {
             path: path(string(value)),
             recursive: flag(node, "recursive").unwrap_or(false),
+        }),
+        "search" => Action::Search(Search {
+            regex: string(value).to_owned(),
+            paths: node.get("in").map(paths).unwrap_or_default(),
+            include: texts(node, "include"),
+            exclude: texts(node, "exclude"),
+            max_matches: number(node, "max_matches"),
+            max_bytes: size(node, "max_bytes"),
+            after: node.get("after").map(path_or_bytes),
+            after_line: number(node, "after_line"),
         }),
         "diff" => Action::Diff(Diff {
             against: Point::parse(string(value)).expect(CHECKED),
@@ -328,6 +338,17 @@ fn texts_by_name(node: &Node, key: &str) -> BTreeMap<String, String> {
 
 fn path(text: &str) -> GuestPath {
     GuestPath::parse(text).expect(CHECKED)
+}
+
+fn path_or_bytes(node: &Node) -> GuestPath {
+    match node.as_text() {
+        Some(text) => path(text),
+        None => {
+            let base64 = text(node, "base64").expect(CHECKED);
+            let decoded = base64::engine::general_purpose::STANDARD.decode(base64);
+            GuestPath::parse(decoded.expect(CHECKED)).expect(CHECKED)
+        }
+    }
 }
 
 fn paths(node: &Node) -> Vec<GuestPath> {

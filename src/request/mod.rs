@@ -55,8 +55,8 @@ pub use matrix::{Combination, MOST_COMBINATIONS};
 pub use model::{
     Action, ChangedExpect, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, Keep,
     List, MachineChoice, Missing, Move, Overwrite, PatchMatch, PatchStep, Point, Pointer, Pull,
-    Read, Request, Reset, SecretSource, Signal, Snapshot, SnapshotName, Step, StepId, SyncStep,
-    TextExpect, Workspace, Write, WriteFile,
+    Read, Request, Reset, Search, SecretSource, Signal, Snapshot, SnapshotName, Step, StepId,
+    SyncStep, TextExpect, Workspace, Write, WriteFile,
 };
 pub use path::{GuestPath, GuestPathError};
 pub use reference::literal;

@@ -311,6 +311,8 @@ pub enum Action {
     Read(Read),
     /// Lists a directory.
     List(List),
+    /// Finds lines in files.
+    Search(Search),
     /// Shows what changed since the baseline, or a snapshot.
     Diff(Diff),
     /// Lays a host directory or archive over the workspace.
@@ -447,6 +449,32 @@ pub struct List {
     pub path: GuestPath,
     /// Whether to descend.
     pub recursive: bool,
+}
+
+/// `search`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Search {
+    /// The regular expression (`regex::bytes`, unanchored), held against each line by itself.
+    pub regex: String,
+    /// Files, or directories with all that is below them; `/workspace` where there are none.
+    pub paths: Vec<GuestPath>,
+    /// Gitignore patterns of the files that are searched; all of them where there are none.
+    pub include: Vec<String>,
+    /// Gitignore patterns of paths to leave out.
+    pub exclude: Vec<String>,
+    /// How many lines are told at most; 1000 by default.
+    pub max_matches: Option<u64>,
+    /// How many bytes of lines are told at most; 1 MiB by default.
+    pub max_bytes: Option<Size>,
+    /// Goes on after this path, in the order of paths.
+    pub after: Option<GuestPath>,
+    /// Goes on in that file, after this line.
+    pub after_line: Option<u64>,
+}
+
+impl Search {
+    /// The most lines that can be asked for.
+    pub const MOST: u64 = 100_000;
 }
 
 /// `diff`.

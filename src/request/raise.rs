@@ -2,10 +2,10 @@
 
 use super::model::{
     Action, ChangedExpect, Command, Content, Environment, Exec, Expect, Keep, MachineChoice,
-    Missing, Overwrite, PatchMatch, Pull, Request, Step, TextExpect, Workspace, WriteFile,
+    Missing, Overwrite, PatchMatch, Pull, Request, Search, Step, TextExpect, Workspace, WriteFile,
 };
 use super::tree::{Entry, Node, Value};
-use super::{Capture, Retry};
+use super::{Capture, GuestPath, Retry};
 use base64::Engine as _;
 use std::fmt::Display;
 
@@ -19,6 +19,18 @@ impl Fields {
     fn text(&mut self, key: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.add(key, Node::text(value.to_string()));
+        }
+    }
+    /// A path, also one that is no text.
+    fn path(&mut self, key: &str, path: Option<&GuestPath>) {
+        let Some(path) = path else { return };
+        match std::str::from_utf8(path.as_bytes()) {
+            Ok(text) => self.text(key, Some(text)),
+            Err(_) => {
+                let mut table = Self(Vec::new());
+                table.text("base64", Some(base64(path.as_bytes())));
+                self.table(key, table);
+            }
         }
     }
     fn integer(&mut self, key: &str, value: Option<u64>) {
@@ -256,6 +268,7 @@ fn raise_action(action: &Action, fields: &mut Fields) {
             fields.text("list", Some(&list.path));
             fields.flag("recursive", list.recursive.then_some(true));
         }
+        Action::Search(search) => raise_search(search, fields),
         Action::Diff(diff) => {
             fields.text("diff", Some(&diff.against));
             fields.list("exclude", &diff.exclude);
@@ -298,6 +311,28 @@ fn raise_matching(matching: PatchMatch) -> Option<&'static str> {
         PatchMatch::Unique => None,
         PatchMatch::Exact => Some("exact"),
     }
+}
+
+fn raise_search(search: &Search, fields: &mut Fields) {
+    let Search {
+        regex,
+        paths,
+        include,
+        exclude,
+        max_matches,
+        max_bytes,
+        after,
+        after_line,
+    } = search;
+    fields.text("search", Some(regex));
+    let paths: Vec<_> = paths.iter().map(ToString::to_string).collect();
+    fields.one_or_more("in", &paths);
+    fields.list("include", include);
+    fields.list("exclude", exclude);
+    fields.integer("max_matches", *max_matches);
+    fields.text("max_bytes", *max_bytes);
+    fields.path("after", after.as_ref());
+    fields.integer("after_line", *after_line);
 }
 
 fn raise_exec(exec: &Exec, fields: &mut Fields) {

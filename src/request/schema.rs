@@ -239,6 +239,9 @@ fn kind(kind: Kind) -> Value {
         Kind::Size => pattern("^0*[1-9][0-9]*(?:B|KiB|MiB|GiB)$"),
         Kind::Digest => pattern("^sha256:[0-9a-fA-F]{64}$"),
         Kind::Mode => pattern("^0?[0-7]{3}$"),
+        Kind::GuestFileBase64 => pattern(
+            "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)$",
+        ),
         Kind::Base64 => pattern("^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"),
         Kind::StepId | Kind::Point => pattern("^[a-z][a-z0-9_-]{0,63}$"),
         Kind::SnapshotName => pattern("^(?!baseline$)[a-z][a-z0-9_-]{0,63}$"),

@@ -111,6 +111,8 @@ pub(crate) enum Kind {
     Mode,
     /// Base64.
     Base64,
+    /// Base64 of a path in the workspace other than `/workspace` itself.
+    GuestFileBase64,
     /// The name of a step.
     StepId,
     /// The name of a snapshot.
@@ -159,6 +161,7 @@ impl Kind {
             | Self::Digest
             | Self::Mode
             | Self::Base64
+            | Self::GuestFileBase64
             | Self::StepId
             | Self::SnapshotName
             | Self::Point
@@ -198,7 +201,7 @@ impl Kind {
             Self::Size => "a size such as `\"64KiB\"`".into(),
             Self::Digest => "a digest such as `\"sha256:...\"`".into(),
             Self::Mode => "a mode such as `\"0755\"`".into(),
-            Self::Base64 => "base64 text".into(),
+            Self::Base64 | Self::GuestFileBase64 => "base64 text".into(),
             Self::SnapshotName => "the name of a snapshot such as `\"built\"`".into(),
             Self::Point => "`\"baseline\"` or the name of a snapshot".into(),
             Self::StepId => "a step id such as `\"build\"`".into(),
@@ -228,6 +231,7 @@ impl Kind {
             | Self::Digest
             | Self::Mode
             | Self::Base64
+            | Self::GuestFileBase64
             | Self::StepId
             | Self::SnapshotName
             | Self::Point

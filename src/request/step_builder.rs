@@ -86,6 +86,10 @@ impl Step {
     pub fn list(path: impl Into<String>) -> StepBuilder {
         Self::verb("list", Node::text(path))
     }
+    /// Finds the lines that a regular expression matches, in the files of the workspace.
+    pub fn search(regex: impl Into<String>) -> StepBuilder {
+        Self::verb("search", Node::text(regex))
+    }
     /// Shows what changed since the workspace was filled.
     pub fn diff() -> StepBuilder {
         Self::verb("diff", Node::text("baseline"))
@@ -194,7 +198,7 @@ impl StepBuilder {
     pub fn offset(self, byte: u32) -> Self {
         self.set(&["offset"], Node::built(Value::Integer(byte.into())))
     }
-    /// `read`: how much of each file is read, such as `64KiB`.
+    /// `read`: how much of each file is read, such as `64KiB`; `search`: how many bytes of lines are told.
     pub fn max_bytes(self, size: impl Into<String>) -> Self {
         self.set(&["max_bytes"], Node::text(size))
     }
@@ -206,7 +210,36 @@ impl StepBuilder {
     pub fn to(self, path: impl Into<String>) -> Self {
         self.set(&["to"], Node::text(path))
     }
-    /// `diff`, `sync`: one more gitignore pattern of paths to leave out.
+    /// `search`: one more file, or directory with all that is below it.
+    pub fn search_in(mut self, path: impl Into<String>) -> Self {
+        push(&mut self.tree, &["in"], Node::text(path));
+        self
+    }
+    /// `search`: one more gitignore pattern of the files that are searched.
+    pub fn include(self, pattern: impl Into<String>) -> Self {
+        self.add(&["include"], pattern)
+    }
+    /// `search`: how many lines are told at most.
+    pub fn max_matches(self, lines: u32) -> Self {
+        self.set(&["max_matches"], Node::built(Value::Integer(lines.into())))
+    }
+    /// `search`: goes on after this path, in the order of paths.
+    pub fn after(self, path: impl AsRef<[u8]>) -> Self {
+        let path = path.as_ref();
+        match std::str::from_utf8(path) {
+            Ok(text) => self.set(&["after"], Node::text(text)),
+            Err(_) => {
+                let base64 = base64::engine::general_purpose::STANDARD.encode(path);
+                self.set(&["after", "base64"], Node::text(base64))
+            }
+        }
+    }
+    /// `search`: goes on in the file that it goes on after, after this line.
+    pub fn after_line(self, line: u64) -> Self {
+        let line = i64::try_from(line).unwrap_or(i64::MAX);
+        self.set(&["after_line"], Node::built(Value::Integer(line)))
+    }
+    /// `diff`, `search`, `sync`: one more gitignore pattern of paths to leave out.
     pub fn exclude(self, pattern: impl Into<String>) -> Self {
         self.add(&["exclude"], pattern)
     }

@@ -264,7 +264,25 @@ pub(crate) static CAPTURE_READ: Place = Place {
     one_of: &["content"],
 };
 
-/// `capture.NAME` of `list` and `diff`.
+/// A path that is no text.
+pub(crate) static PATH_BYTES: Place = Place {
+    doc: "A path that is no text.",
+    keys: &[Key::new(
+        "base64",
+        Text(Kind::GuestFileBase64),
+        "The path's bytes, in base64.",
+    )],
+    one_of: &["base64"],
+};
+
+const AFTER: Key = Key::new(
+    "after",
+    TextOr(Kind::GuestFile, &PATH_BYTES),
+    "Goes on after this path, in the order of paths: what an answer that was cut off says.",
+)
+.default("from the first path on");
+
+/// `capture.NAME` of `list`, `search` and `diff`.
 pub(crate) static CAPTURE_TEXT: Place = Place {
     doc: "A value of the step's text.",
     keys: &[Key::new("text", Table(&CAPTURE), "From the step's text.")],
@@ -421,6 +439,30 @@ pub(crate) static VERBS: &[Verb] = &[
             RETRIED,
         ],
         expect: &[Key::new("text", Table(&TEXT_EXPECT), "The listing, one path a line.")],
+    },
+    Verb {
+        key: Key::new(
+            "search",
+            Text(Kind::Regex),
+            "Finds the lines that a regular expression matches, in the files of the workspace; no link is followed.",
+        ),
+        siblings: &[
+            Key::new("in", OneOrMore(&Text(Kind::GuestPath)), "Files, or directories with all that is below them.")
+                .default("`/workspace`"),
+            Key::new("include", List(&Text(Kind::Glob)), "Gitignore patterns of the files that are searched.")
+                .default("all of them"),
+            Key::new("exclude", List(&Text(Kind::Glob)), "Gitignore patterns of paths to leave out.")
+                .default("none"),
+            Key::new("max_matches", Number(1, super::Search::MOST as i64), "How many lines are told at most.")
+                .default("`1000`"),
+            Key::new("max_bytes", Text(Kind::Size), "How many bytes of lines are told at most.").default("`1MiB`"),
+            AFTER,
+            Key::new("after_line", Number(1, i64::MAX), "Goes on in the file `after`, after this line.")
+                .default("it goes on with the next file"),
+            Key::new("capture", Map(Kind::VarName, &Table(&CAPTURE_TEXT)), CAPTURED),
+            RETRIED,
+        ],
+        expect: &[Key::new("text", Table(&TEXT_EXPECT), "The lines, each as `PATH:LINE:TEXT`.")],
     },
     Verb {
         key: Key::new(

@@ -74,6 +74,7 @@ impl Checker<'_> {
                     | Kind::SecretSource
                     | Kind::Digest
                     | Kind::Base64
+                    | Kind::GuestFileBase64
                     | Kind::Signal,
                 ),
                 _,

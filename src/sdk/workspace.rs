@@ -6,7 +6,7 @@ use crate::living::Fork;
 use crate::machine::Cancel;
 use crate::receipt::{
     ChangeReport, EntryReport, FileReport, MoveReport, Outcome, OutputReport, PullReport,
-    SeedReport, StepReport, Text,
+    SearchReport, SeedReport, StepReport, Text,
 };
 use crate::request::{Request, Step, StepBuilder, literal};
 use crate::workspace::HostFile;
@@ -163,6 +163,22 @@ impl Workspace {
         paths: impl IntoIterator<Item = T>,
     ) -> Task<Result<Vec<FileReport>, Error>> {
         self.step(Step::delete(paths), |report, _| report.files)
+    }
+
+    /// Finds the lines that a regular expression matches, in these files and below these directories; everywhere where
+    /// there are none.
+    pub fn search_files<T: Into<String>>(
+        &self,
+        regex: &str,
+        paths: impl IntoIterator<Item = T>,
+    ) -> Task<Result<SearchReport, Error>> {
+        let step = Step::search(literal(regex));
+        self.search_step(paths.into_iter().fold(step, StepBuilder::search_in))
+    }
+
+    /// The same with everything that a `search` step can say.
+    pub fn search_step(&self, step: StepBuilder) -> Task<Result<SearchReport, Error>> {
+        self.step(step, |report, _| report.search.unwrap_or_default())
     }
 
     /// Gives a file, a link or a whole directory another path, where nothing is yet.

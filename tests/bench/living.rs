@@ -12,11 +12,15 @@ use std::time::{Duration, Instant};
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// A state directory and commands in it.
-struct Here {
+pub(crate) struct Here {
     state: PathBuf,
 }
 
 impl Here {
+    pub(crate) fn new(state: PathBuf) -> Self {
+        Self { state }
+    }
+
     fn pyro(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pyro"));
         command.arg("workspace").args(args);
@@ -24,11 +28,11 @@ impl Here {
         command
     }
 
-    fn run(&self, args: &[&str]) -> Result<Duration> {
+    pub(crate) fn run(&self, args: &[&str]) -> Result<Duration> {
         process(&mut self.pyro(args))
     }
 
-    fn create(&self, seed: Option<&Path>) -> Result<String> {
+    pub(crate) fn create(&self, seed: Option<&Path>) -> Result<String> {
         let mut command = self.pyro(&["create", "host", "--id-only"]);
         if let Some(seed) = seed {
             command.arg("--seed-path").arg(seed);
@@ -57,9 +61,7 @@ impl Drop for Here {
 }
 
 pub(crate) fn living(size: Size, folder: &Path) -> Result<()> {
-    let here = Here {
-        state: folder.join("living"),
-    };
+    let here = Here::new(folder.join("living"));
     exec(size, &here)?;
     whole_trees(size, &here, folder)?;
     memory(size, &here)

@@ -20,6 +20,7 @@ mod patch_cases;
 mod plan;
 mod race;
 mod run;
+mod search;
 mod sets;
 
 use std::path::Path;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         ("plan", plan::plan),
         ("patch", patch::patch),
         ("diff", diff::diff),
+        ("search", search::search),
         ("create", create::create),
         ("making", making::making),
         ("sets", sets::sets),

@@ -85,6 +85,7 @@ fn right_words_in_any_place_are_answered() {
         ("move", json!("a")),
         ("read", json!("a")),
         ("list", json!(".")),
+        ("search", json!("a")),
         ("diff", json!("baseline")),
         ("export", json!("a")),
         ("snapshot", json!("a")),
@@ -110,6 +111,11 @@ fn right_words_in_any_place_are_answered() {
         "recursive",
         "exclude",
         "to",
+        "in",
+        "include",
+        "max_matches",
+        "after",
+        "after_line",
         "overwrite",
         "capture",
         "retry",
@@ -128,8 +134,8 @@ fn right_words_in_any_place_are_answered() {
     ];
     // Tables are tried where tables are right; that they are wrong elsewhere has its fixtures.
     let tables = [
-        "write", "patch", "stdin", "env", "secrets", "base", "stdout", "content", "text",
-        "changed", "capture", "retry",
+        "after", "base", "capture", "changed", "content", "env", "patch", "retry", "secrets",
+        "stdin", "stdout", "text", "write",
     ];
     let mut read = 0;
     let mut answered = |workspace: Value, step: Value| {

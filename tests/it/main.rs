@@ -31,6 +31,7 @@ mod living_admission;
 mod living_baselines;
 mod living_ends;
 mod living_faults;
+mod living_files;
 mod living_fork;
 mod living_rows;
 mod matrix;

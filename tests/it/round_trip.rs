@@ -7,8 +7,9 @@ use pyro::request::{
     Action, Capture, CaptureSource, ChangedExpect, Combination, Command, Content, Cpus, Delete,
     Diff, Digest, Duration, Environment, Exec, Expect, Export, GuestPath, Keep, List,
     MachineChoice, Missing, Move, Overwrite, PatchMatch, PatchStep, Point, Pull, Read, Request,
-    Reset, Retry, SecretSource, Signal, Size, Snapshot, SnapshotName, Step, StepId, SyncStep,
-    Syntax, TextExpect, Workspace, Write, WriteFile, canonical_json, emit, literal, parse,
+    Reset, Retry, Search, SecretSource, Signal, Size, Snapshot, SnapshotName, Step, StepId,
+    SyncStep, Syntax, TextExpect, Workspace, Write, WriteFile, canonical_json, emit, literal,
+    parse,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -280,7 +281,45 @@ fn shown() -> impl Strategy<Value = (Action, Expect)> {
             },
         )
     });
-    prop_oneof![read, list, diff]
+    prop_oneof![read, list, search(), diff]
+}
+
+fn search() -> BoxedStrategy<(Action, Expect)> {
+    let globs = || vec("[a-z*!/\"]{1,5}", 0..3);
+    let after = prop_oneof![
+        guest_file(),
+        Just(GuestPath::parse(b"odd \xff").expect("a path"))
+    ];
+    let bounds = (of(1..=Search::MOST), of(size()), of(after), of(1..9_u64));
+    let search = (
+        "[a-z.*]{0,5}",
+        vec(guest_file(), 0..3),
+        globs(),
+        globs(),
+        bounds,
+    );
+    (search, of(expected()))
+        .prop_map(|((regex, paths, include, exclude, bounds), text)| {
+            let (max_matches, max_bytes, after, after_line) = bounds;
+            let search = Search {
+                // A star has something before it.
+                regex: format!("x{regex}").replace("**", "*"),
+                paths,
+                include,
+                exclude,
+                max_matches,
+                max_bytes,
+                after,
+                after_line,
+            };
+            let expect = Expect {
+                text,
+                ..Expect::default()
+            };
+            (Action::Search(search), expect)
+        })
+        // A strategy of that size does not fit into the stack of a test beside the others.
+        .boxed()
 }
 
 fn secret_source() -> impl Strategy<Value = SecretSource> {
@@ -354,7 +393,7 @@ fn source(action: &Action) -> Option<CaptureSource> {
     match action {
         Action::Exec(_) => Some(CaptureSource::Stderr),
         Action::Read(_) => Some(CaptureSource::Content),
-        Action::List(_) | Action::Diff(_) => Some(CaptureSource::Text),
+        Action::List(_) | Action::Search(_) | Action::Diff(_) => Some(CaptureSource::Text),
         Action::Write(_)
         | Action::Patch(_)
         | Action::Delete(_)

@@ -3,6 +3,7 @@
 //! - [`frame`]: the outer frame, which never changes;
 //! - [`message`]: what a frame's JSON header may say: calls ([`Op`]), replies, failures;
 //! - [`manifest`]: the baseline of a work tree, as bytes;
+//! - [`pieces`]: contents of a length that nobody knows beforehand;
 //! - [`boot`]: how the host tells a zygote which sandbox to make;
 //! - [`bytes`]: text in JSON that may not be UTF-8.
 //!
@@ -14,6 +15,7 @@ pub mod bytes;
 pub mod frame;
 pub mod manifest;
 pub mod message;
+pub mod pieces;
 
 pub use bytes::Bytes;
 pub use frame::{Decoder, Frame, FrameError, Head};

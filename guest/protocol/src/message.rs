@@ -113,11 +113,15 @@ pub enum Op {
     /// Changes the size of the terminal that a program runs on: [`Reply::Records`]. Generation 4.
     #[serde(rename = "exec.resize")]
     ExecResize(ExecResize),
+    /// Reads every regular file at or below a path: [`Reply::Records`]. Stream: output (for each file its [`Stat`] as a
+    /// JSON line, then its contents in [`crate::pieces`]). Generation 4.
+    #[serde(rename = "tree.read")]
+    TreeRead(TreeRead),
 }
 
 impl Op {
     /// Every op as the wire names it, of all generations.
-    pub const NAMES: [&str; 17] = [
+    pub const NAMES: [&str; 18] = [
         "exec.run",
         "spool.read",
         "file.read",
@@ -135,6 +139,7 @@ impl Op {
         "mark.remove",
         "path.move",
         "exec.resize",
+        "tree.read",
     ];
 
     /// The generation that an agent must know to understand it.
@@ -154,7 +159,7 @@ impl Op {
             | Self::TarOut(_) => 1,
             Self::TreeMark(_) | Self::TreeCompare(_) | Self::TreeReset(_) | Self::MarkRead(_) => 2,
             Self::MarkRemove(_) | Self::PathMove(_) => 3,
-            Self::ExecResize(_) => 4,
+            Self::ExecResize(_) | Self::TreeRead(_) => 4,
         }
     }
 }
@@ -387,6 +392,23 @@ pub struct PathMove {
     pub from: Bytes,
     /// Where it moves, relative to the tree: nothing may be there. Parents are created.
     pub to: Bytes,
+}
+
+/// See [`Op::TreeRead`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeRead {
+    /// Relative to the tree; empty for the tree itself. Links that stay inside are followed on the way to it, and none
+    /// below it.
+    pub path: Bytes,
+    /// The first path that may be read, in the order of whole paths; those before it are passed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Bytes>,
+    /// Names of paths that are passed over with all that is below them; one that ends in a slash is of directories only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skip: Vec<Bytes>,
+    /// A file that has none of these bytes in it is passed over; without any, none is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needles: Vec<Bytes>,
 }
 
 /// What a call that succeeded has to say.

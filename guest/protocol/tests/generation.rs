@@ -8,7 +8,7 @@ use pyro_protocol::message::{
     Change, DataReport, ExecEnd, ExecReport, ExecResize, ExecRun, Failure, FailureCode, FileDigest,
     FileRead, FileStat, FilesWrite, Hello, Kind, MarkRead, MarkRemove, PathMove, Prior, Records,
     SpoolRead, Stat, StreamMessage, StreamReport, TarIn, TarOut, TerminalSize, TreeCompare,
-    TreeList, TreeMark, TreeReset, Version, WriteAction, WriteEntry, Written,
+    TreeList, TreeMark, TreeRead, TreeReset, Version, WriteAction, WriteEntry, Written,
 };
 use pyro_protocol::{Bytes, GuestMessage, HostMessage, Op, Reply};
 use serde::Serialize;
@@ -110,6 +110,7 @@ fn about(op: &Op) -> (&'static str, &'static [u32], &'static str) {
         Op::MarkRemove(_) => ("mark.remove", &[], "records"),
         Op::PathMove(_) => ("path.move", &[], "stat"),
         Op::ExecResize(_) => ("exec.resize", &[], "records"),
+        Op::TreeRead(_) => ("tree.read", &[2], "records"),
     }
 }
 
@@ -327,10 +328,17 @@ fn exec_on_terminal() -> Op {
 }
 
 fn ops_4() -> Vec<Op> {
-    vec![Op::ExecResize(ExecResize {
+    let resize = Op::ExecResize(ExecResize {
         call: 1,
         size: TerminalSize { cols: 80, rows: 24 },
-    })]
+    });
+    let read = Op::TreeRead(TreeRead {
+        path: Bytes::from("src"),
+        from: Some(Bytes::from("src/main.rs")),
+        skip: vec![Bytes::from(".git"), Bytes::from("target/")],
+        needles: vec![Bytes::from("TODO")],
+    });
+    vec![resize, read]
 }
 
 /// What generation 4 adds.

@@ -57,6 +57,18 @@ pub(crate) fn walk(
     depth: Depth,
     visit: &mut dyn FnMut(&Found<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    walk_into(root, &mut |_| depth == Depth::All, visit)
+}
+
+/// The same; `enter` says of each directory whether what is below it is visited.
+///
+/// # Errors
+/// Where `visit` says so.
+pub(crate) fn walk_into(
+    root: impl AsFd,
+    enter: &mut dyn FnMut(&[u8]) -> bool,
+    visit: &mut dyn FnMut(&Found<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let mut path = Vec::new();
     let mut levels = vec![(0, items(&root, b"").into_iter())];
     while let Some((length, rest)) = levels.last_mut() {
@@ -73,7 +85,7 @@ pub(crate) fn walk(
             continue;
         }
         if item.descends() {
-            if depth == Depth::All {
+            if enter(&path) {
                 let below = items(&root, &path);
                 levels.push((path.len(), below.into_iter()));
             }

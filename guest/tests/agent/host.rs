@@ -243,6 +243,7 @@ impl Host {
             | Op::MarkRemove(_)
             | Op::PathMove(_)
             | Op::ExecResize(_)
+            | Op::TreeRead(_)
             | Op::TarOut(_) => false,
         };
         let call = self.open(op);

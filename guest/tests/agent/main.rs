@@ -2,6 +2,7 @@
 
 mod archives;
 mod bare;
+mod contents;
 mod corpus;
 mod errors;
 mod host;

@@ -2,6 +2,7 @@
 
 use crate::cli::args::{Format, Hidden, full_pair, name_or_pair, pair};
 use clap::{Args, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
@@ -329,6 +330,8 @@ pub(in crate::cli) enum FileCommand {
     Read(FileRead),
     /// Write a file
     Write(FileWrite),
+    /// Find the lines that a regular expression matches, in files
+    Search(FileSearch),
     /// Give a file, link or directory another path, never over anything
     Move(FileMove),
     /// Delete files and directories: all of them or none
@@ -391,6 +394,38 @@ pub(in crate::cli) struct FileWrite {
     /// Permission bits, such as `0755`; without, those of the file that is replaced, else `0644`
     #[arg(long)]
     pub(super) mode: Option<String>,
+    #[command(flatten)]
+    pub(super) answer: Answer,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct FileSearch {
+    #[command(flatten)]
+    pub(super) at: At,
+    /// A regular expression; `(?i)` at its beginning ignores case
+    #[arg(value_name = "REGEX", allow_hyphen_values = true)]
+    pub(super) regex: String,
+    /// Files, or directories with all that is below them
+    #[arg(value_name = "PATH", default_value = "/workspace")]
+    pub(super) paths: Vec<String>,
+    /// Search only files that this gitignore pattern names
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) include: Vec<String>,
+    /// Leave out what this gitignore pattern names
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) exclude: Vec<String>,
+    /// How many lines are told at most
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) max_matches: u32,
+    /// How many bytes of lines are told at most
+    #[arg(long, value_name = "N", default_value = "1048576", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    pub(super) max_bytes: u32,
+    /// Go on after this path, as an answer that was cut off says
+    #[arg(long, value_name = "PATH")]
+    pub(super) after: Option<OsString>,
+    /// Go on in that file, after this line
+    #[arg(long, value_name = "N", requires = "after", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) after_line: Option<u64>,
     #[command(flatten)]
     pub(super) answer: Answer,
 }

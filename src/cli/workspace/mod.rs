@@ -15,6 +15,7 @@ mod list;
 mod patch;
 mod prune;
 mod pull;
+mod search;
 mod snapshot;
 mod summary;
 mod sync;
@@ -52,6 +53,7 @@ pub(super) fn workspace(command: &WorkspaceCommand, global: &Global, terminal: &
         WorkspaceCommand::File(FileCommand::List(args)) => files::list(args, here),
         WorkspaceCommand::File(FileCommand::Read(args)) => files::read(args, here),
         WorkspaceCommand::File(FileCommand::Write(args)) => files::write(args, here),
+        WorkspaceCommand::File(FileCommand::Search(args)) => search::search(args, here),
         WorkspaceCommand::File(FileCommand::Move(args)) => files::move_path(args, here),
         WorkspaceCommand::File(FileCommand::Delete(args)) => files::delete(args, here),
         WorkspaceCommand::Patch(PatchCommand::Apply(args)) => patch::apply(args, here),

@@ -10,7 +10,7 @@ mod snapshots;
 #[cfg(test)]
 mod tests;
 
-pub use files::FileMovePayload;
+pub use files::{FileMovePayload, FileSearchPayload, MatchPayload};
 pub use history::{HistoryEntryPayload, HistoryPayload, LogEntryPayload, LogsPayload};
 pub use model::{
     DamagedPayload, LastCommandPayload, ListedPayload, ResetPayload, SecretPayload, SeedPayload,
