@@ -1,7 +1,7 @@
 //! From a request to a receipt: the one way that every surface goes.
 
 use crate::execute::{Event, ExecuteError, Goldens, Ran, execute};
-use crate::living::{self, LivingError, Workspaces};
+use crate::living::{self, LivingError};
 use crate::machine::{Cancel, Spare};
 use crate::plan::{GoldenUse, Plan, PlannedSecret, PlannedSecretSource, Problems, plan_with};
 use crate::preflight::{self, Facts, SecretFact, SecretState, Surroundings};
@@ -316,7 +316,7 @@ impl Plan {
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Ran, Error> {
         let cancel = cancel(options)?;
-        let workspaces = Workspaces::open(options.state_dir.as_deref());
+        let workspaces = living::reopen(options.state_dir.as_deref());
         workspaces
             .and_then(|mut all| all.run(self, &cancel, &options.goldens, on_event))
             .map_err(Error::Living)

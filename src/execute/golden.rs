@@ -113,7 +113,7 @@ impl Session<'_> {
                 | TextCheck::Lines(_)
                 | TextCheck::Empty(_) => continue,
             };
-            let actual = self.redactor.apply(text);
+            let actual = self.redactor().apply(text);
             let failed = self.golden(step, source, (place, golden), &actual, dropped, report);
             report.failures.extend(failed);
         }

@@ -9,6 +9,7 @@ use crate::receipt::{PatchReason, RefusalReport, StepReport};
 use crate::secret::Secrets;
 use crate::workspace::{Baseline, RunDir};
 use pyro_protocol::message::{Failure, FailureCode, Op, Reply};
+use std::cell::OnceCell;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -98,7 +99,7 @@ pub(super) struct Session<'a> {
     pub(super) pulled: PathBuf,
     /// What is done about texts that differ from their goldens.
     pub(super) goldens: Goldens,
-    pub(super) redactor: Redactor,
+    redactor: OnceCell<Redactor>,
     /// What programs may be given, and nobody may see.
     pub(super) secrets: Secrets,
     /// What steps have captured so far.
@@ -131,7 +132,7 @@ impl<'a> Session<'a> {
             baseline,
             pulled: run.path().join("pulled"),
             goldens: Goldens::compare(),
-            redactor: Redactor::new(run.id(), plan.redact.iter()),
+            redactor: OnceCell::new(),
             secrets: Secrets::default(),
             captured: Captured::new(),
             cancel,
@@ -140,6 +141,11 @@ impl<'a> Session<'a> {
             resets: 0,
             noted: None,
         }
+    }
+
+    /// Takes out of texts what is another each time; made when the first golden asks for it.
+    pub(super) fn redactor(&self) -> &Redactor {
+        (self.redactor).get_or_init(|| Redactor::new(self.run.id(), self.plan.redact.iter()))
     }
 
     /// Runs one step and fills in its report.

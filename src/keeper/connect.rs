@@ -66,16 +66,39 @@ pub fn connect(home: &Home) -> Result<UnixStream, Connect> {
     }
 }
 
+/// What a look for a keeper has found.
+#[derive(Debug)]
+pub enum Looked {
+    /// One that listens, and a connection to it.
+    Listens(UnixStream),
+    /// One that takes nobody at this moment.
+    Busy,
+    /// None.
+    Absent,
+}
+
 /// Whether a keeper listens.
 ///
 /// # Errors
 /// Where that cannot be told.
 pub fn is_running(home: &Home) -> Result<bool, KeeperError> {
+    Ok(match look(home)? {
+        Looked::Listens(_) | Looked::Busy => true,
+        Looked::Absent => false,
+    })
+}
+
+/// The same, with the connection.
+///
+/// # Errors
+/// Where that cannot be told.
+pub fn look(home: &Home) -> Result<Looked, KeeperError> {
     match connect(home) {
-        Ok(_) => Ok(true),
-        Err(Connect::NotRunning) => Ok(false),
-        // There, and busy.
-        Err(Connect::Socket(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+        Ok(stream) => Ok(Looked::Listens(stream)),
+        Err(Connect::NotRunning) => Ok(Looked::Absent),
+        Err(Connect::Socket(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+            Ok(Looked::Busy)
+        }
         Err(Connect::Socket(source)) => Err(KeeperError::Connect {
             id: home.id().to_owned(),
             source,

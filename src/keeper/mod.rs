@@ -26,7 +26,7 @@ mod serve;
 mod start;
 mod take;
 
-pub use connect::{Connect, connect, is_running, status, stop};
+pub use connect::{Connect, Looked, connect, is_running, look, status, stop};
 pub use program::Program;
 pub use start::{Started, Starting, begin, begin_with, start};
 

@@ -120,7 +120,7 @@ impl Workspaces {
         let name = name.map_or_else(String::new, |name| format!(" ({name})"));
         let text = format!("fork of {}{name}", origin.id);
         request.description = Some(format!("The workspace began as a {text}."));
-        let run = self.state.new_run()?;
+        let run = self.state.new_note()?;
         let began_at = Self::now();
         let entry = Entry {
             run: run.id().to_owned(),

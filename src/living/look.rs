@@ -4,11 +4,30 @@
 use super::made::Made;
 use super::{LivingError, Workspaces};
 use crate::execute::chain;
-use crate::keeper;
 use crate::preflight::{ExistingFact, LivingFact};
 use crate::workspace::StateDir;
 use crate::workspace::registry::{FindError, Record, Registry, SnapshotKind};
+use std::cell::Cell;
 use std::path::Path;
+
+thread_local! {
+    /// What was opened to look: mostly the plan is executed next, by the same thread. To open it again takes longer than
+    /// what it is needed for.
+    static LOOKED: Cell<Option<Workspaces>> = const { Cell::new(None) };
+}
+
+/// The workspaces of a state directory, to use one that was looked at a moment ago.
+///
+/// # Errors
+/// As [`Workspaces::open`].
+pub(crate) fn reopen(state_dir: Option<&Path>) -> Result<Workspaces, LivingError> {
+    let looked = LOOKED.take();
+    let place = StateDir::place(state_dir)?;
+    match looked.filter(|looked| looked.state.path() == place) {
+        Some(looked) => Ok(looked),
+        None => Workspaces::open(state_dir),
+    }
+}
 
 /// What is there under a name or id, in a state directory that need not be there. `noted` is the request for its history.
 pub fn look(
@@ -26,7 +45,9 @@ pub fn look(
             workspaces
                 .map(|mut workspaces| {
                     let record = workspaces.registry.find(name_or_id)?;
-                    workspaces.fact(&record, noted())
+                    let fact = workspaces.fact(&record, noted());
+                    LOOKED.set(Some(workspaces));
+                    fact
                 })
                 .transpose()
         });
@@ -53,7 +74,7 @@ impl Workspaces {
             id: record.id.to_string(),
             name: record.name.clone(),
             noted,
-            started: keeper::is_running(&home)?,
+            started: self.reaches(&home, &record.id)?,
             secrets: record.secrets.iter().map(|one| one.name.clone()).collect(),
             snapshots: snapshots.map(|snapshot| snapshot.name).collect(),
             made: made.facts,

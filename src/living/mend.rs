@@ -146,7 +146,7 @@ impl Workspaces {
         };
         match record.state {
             State::Started | State::Stopped
-                if keeper::is_running(&home)? == (record.state == State::Started) =>
+                if self.reaches(&home, &id)? == (record.state == State::Started) =>
             {
                 self.mend_history(&id)?;
                 return Ok(Some(record));

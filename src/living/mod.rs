@@ -33,11 +33,16 @@ pub use enter::{Enter, Entered, Left};
 pub use error::LivingError;
 pub use fork::{Fork, Forked};
 pub use look::look;
+pub(crate) use look::reopen;
 pub use mend::Mended;
 pub use prune::{Prune, Pruned};
 
+use crate::keeper::{self, Looked};
 use crate::workspace::registry::{Damaged, Record, Registry, State, WorkspaceId};
 use crate::workspace::{Home, StateDir, Timestamp};
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 /// The workspaces of a state directory.
@@ -47,6 +52,8 @@ pub struct Workspaces {
     registry: Registry,
     /// What was put right on the way.
     mended: Vec<Mended>,
+    /// A connection to the keeper that was looked for last.
+    reached: Option<(WorkspaceId, UnixStream)>,
 }
 
 /// Found among the others.
@@ -65,6 +72,7 @@ impl Workspaces {
             state,
             registry,
             mended: rebuilt.into_iter().collect(),
+            reached: None,
         })
     }
 
@@ -129,6 +137,40 @@ impl Workspaces {
         Ok(self.state.home(id.as_str())?)
     }
 
+    /// Whether the keeper of a workspace listens. The connection that says so is kept, for whoever uses it next.
+    fn reaches(&mut self, home: &Home, id: &WorkspaceId) -> Result<bool, LivingError> {
+        if self.connection(id).is_some_and(|stream| {
+            let is_there = is_open(&stream);
+            self.reached = Some((id.clone(), stream));
+            is_there
+        }) {
+            return Ok(true);
+        }
+        self.reached = None;
+        Ok(match keeper::look(home)? {
+            Looked::Listens(stream) => {
+                self.reached = Some((id.clone(), stream));
+                true
+            }
+            Looked::Busy => true,
+            Looked::Absent => false,
+        })
+    }
+
+    /// The connection that is kept, where it leads to this workspace.
+    fn connection(&mut self, id: &WorkspaceId) -> Option<UnixStream> {
+        let (to, stream) = self.reached.take()?;
+        (to == *id).then_some(stream)
+    }
+
+    /// A connection to the keeper of a workspace.
+    fn connect(&mut self, home: &Home, id: &WorkspaceId) -> Result<UnixStream, LivingError> {
+        match self.connection(id).filter(is_open) {
+            Some(stream) => Ok(stream),
+            None => Ok(keeper::connect(home)?),
+        }
+    }
+
     fn started(record: &Record) -> Result<(), LivingError> {
         match record.state {
             State::Started => Ok(()),
@@ -142,4 +184,13 @@ impl Workspaces {
     fn now() -> Timestamp {
         Timestamp::now()
     }
+}
+
+/// Whether nobody has closed the other end of a connection on which nothing was said yet.
+fn is_open(stream: &UnixStream) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    matches!(
+        rustix::net::recv(stream, &mut [0; 1][..], flags),
+        Err(Errno::AGAIN)
+    )
 }

@@ -5,7 +5,6 @@ use super::made::Made;
 use super::noted::hidden;
 use super::{LivingError, Workspaces};
 use crate::execute::{Event, Goldens, Living, Ran, STEP_MARK, execute_in, hide};
-use crate::keeper;
 use crate::machine::Cancel;
 use crate::plan::{Plan, PlannedAction, PlannedStep};
 use crate::receipt::{Outcome, OutputReport, Receipt, StepOutcome, StepReport};
@@ -56,8 +55,11 @@ impl Workspaces {
         self.forget_unregistered(&home, &id, plan)?;
         self.forget_step_marks(&home);
         let isolation = Made::read(&home)?.isolation;
-        let link = keeper::connect(&home)?;
-        let run = self.state.new_run()?;
+        let link = self.connect(&home, &id)?;
+        let run = match plan.steps.iter().any(needs_folder) {
+            true => self.state.new_run()?,
+            false => self.state.new_note()?,
+        };
         let entry = entry(plan, noted, run.id());
         let is_activity = entry.is_activity;
         let sequence = self.registry.begin(&id, &entry)?;
@@ -186,6 +188,11 @@ impl Workspaces {
         }
         Ok(())
     }
+}
+
+/// Whether something is made in the folder of the run for a step.
+fn needs_folder(step: &PlannedStep) -> bool {
+    matches!(&step.action, PlannedAction::Sync(sync) if sync.source.archive.is_some())
 }
 
 /// Removes the long outputs of an old entry; its receipt stays.

@@ -10,12 +10,20 @@ use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Component, Path, PathBuf};
 
+/// Who asks. Of a workspace that lives, the limits were decided when it was made.
+pub(super) fn caller(around: &Surroundings) -> HostFacts {
+    HostFacts {
+        euid: rustix::process::geteuid().as_raw(),
+        home: around.home.clone(),
+        ..HostFacts::default()
+    }
+}
+
+/// The host itself, for a workspace that is to be made.
 pub(super) fn host(around: &Surroundings) -> HostFacts {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     HostFacts {
         groups: super::groups::groups(),
-        euid: rustix::process::geteuid().as_raw(),
-        home: around.home.clone(),
         cores: cores as u64,
         memory: fs::read_to_string("/proc/meminfo")
             .ok()
@@ -26,6 +34,7 @@ pub(super) fn host(around: &Surroundings) -> HostFacts {
             .ancestors()
             .find_map(|dir| rustix::fs::statvfs(dir).ok())
             .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
+        ..caller(around)
     }
 }
 

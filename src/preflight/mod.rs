@@ -60,7 +60,10 @@ pub fn variables(request: &Request) -> BTreeMap<String, HostVariable> {
 pub fn gather(request: &Request, around: &Surroundings) -> Facts {
     let base = &around.base_dir;
     let mut facts = Facts {
-        host: host::host(around),
+        host: match request.existing {
+            Some(_) => host::caller(around),
+            None => host::host(around),
+        },
         ..Facts::default()
     };
     for from in touched::from_files(request) {

@@ -6,6 +6,7 @@
 //!  runs/ID/{tree,stage,spool,system,baseline,pack}, all but the tree only where they are needed
 //!  runs/ID/groups            control groups that the run made, likewise
 //!  runs/ID/host-writes       temporary files beside export targets, one path a line
+//!  runs/ID                   of a run in a workspace that lives: a file, with those lines in it if there are any
 //!  kept/RUN/{kept.json,tree} work trees that outlive their run (see `kept`), made when the first one is
 //!  baselines/DIGEST          contents of baselines, shared (see `baselines`), made when the first one is
 //!  pulls/ID-N                the journal of a pull that the run is at (see `pull`)
@@ -178,6 +179,32 @@ impl StateDir {
         Ok(RunDir {
             id,
             path,
+            kind: RunKind::Folder,
+            _lock: lock,
+        })
+    }
+
+    /// The same for a run that makes nothing but notes: an empty file says that it is alive. A folder would have to be
+    /// removed again, which can take longer than all else that such a run does.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    pub fn new_note(&self) -> Result<RunDir, StateError> {
+        let _lock = self.lock()?;
+        let id = random_id().map_err(io_error("draw random bytes for a run in", &self.path))?;
+        let path = self.path.join("runs").join(&id);
+        let lock = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(io_error("make", &path))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|errno| io_error("lock", &path)(errno.into()))?;
+        Ok(RunDir {
+            id,
+            path,
+            kind: RunKind::Note,
             _lock: lock,
         })
     }
@@ -203,7 +230,7 @@ impl StateDir {
             for entry in fs::read_dir(&runs).map_err(io_error("read", &runs))? {
                 let path = entry.map_err(io_error("read", &runs))?.path();
                 // Made and locked under the lock that we hold: a run that nobody locks is dead, or was just removed.
-                let lock = open_folder(&path).ok();
+                let lock = open_run(&path).ok();
                 let alive = lock.as_ref().is_some_and(|lock| {
                     flock(lock, FlockOperation::NonBlockingLockExclusive).is_err()
                 });
@@ -213,7 +240,7 @@ impl StateDir {
                 let buried = path
                     .file_name()
                     .is_some_and(|name| name.as_bytes().starts_with(DEAD.as_bytes()));
-                let path = if buried {
+                let path = if buried || !path.is_dir() {
                     path
                 } else {
                     bury(&path).map_err(io_error("rename", &path))?
@@ -224,6 +251,14 @@ impl StateDir {
         }
         for (path, _lock) in dead {
             swept.runs += 1;
+            if !path.is_dir() {
+                swept.host_files += remove_host_temporaries(&path);
+                if let Err(error) = fs::remove_file(&path) {
+                    log::warn!("could not remove {}: {error}", path.display());
+                    swept.stuck += 1;
+                }
+                continue;
+            }
             if let Err(error) = remove_groups(&path) {
                 // With the folder its note would be gone.
                 log::warn!("could not remove a control group: {error}");
@@ -244,7 +279,7 @@ impl StateDir {
     /// Whether a run of this id, which was made before, goes on: nobody else can have its lock.
     pub fn is_alive(&self, run: &str) -> bool {
         let path = self.path.join("runs").join(run);
-        open_folder(&path)
+        open_run(&path)
             .is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockShared).is_err())
     }
 
@@ -286,12 +321,20 @@ impl StateDir {
     }
 }
 
-/// The folder of a live run.
+/// The folder of a live run, or the file that stands for one.
 #[derive(Debug)]
 pub struct RunDir {
     id: String,
     path: PathBuf,
+    kind: RunKind,
     _lock: File,
+}
+
+/// What there is of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RunKind {
+    Folder,
+    Note,
 }
 
 impl RunDir {
@@ -314,7 +357,10 @@ impl RunDir {
             .append(true)
             .create(true)
             .mode(0o600)
-            .open(self.path.join("host-writes"))?;
+            .open(match self.kind {
+                RunKind::Folder => self.path.join("host-writes"),
+                RunKind::Note => self.path.clone(),
+            })?;
         let mut line = temporary.as_os_str().as_bytes().to_vec();
         line.push(b'\n');
         file.write_all(&line)
@@ -330,6 +376,12 @@ impl RunDir {
     /// # Errors
     /// Where the disk refuses; the next sweep tries again.
     pub fn remove(self) -> Result<(), StateError> {
+        match self.kind {
+            RunKind::Folder => {}
+            RunKind::Note => {
+                return fs::remove_file(&self.path).map_err(io_error("remove", &self.path));
+            }
+        }
         let shares = Baselines::shares(&self.path);
         if let Err(error) = remove_groups(&self.path) {
             log::warn!("could not remove a control group: {error}");
@@ -427,6 +479,12 @@ pub(super) fn open_folder(path: &Path) -> io::Result<File> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
+/// Opens what there is of a run to lock it, a folder or a file, following no link.
+pub(super) fn open_run(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
+}
+
 /// 12 hex digits of the kernel's randomness.
 pub(super) fn random_id() -> io::Result<String> {
     use std::io::Read as _;
@@ -469,6 +527,42 @@ mod tests {
         let again = state.sweep(Timestamp::now()).expect("sweeps");
         assert_eq!(again, Swept::default());
         live.remove().expect("removes");
+    }
+
+    #[test]
+    fn a_note_is_a_run_like_any_other() {
+        let base = tempfile::tempdir().expect("a folder");
+        let state = StateDir::open(Some(&base.path().join("state"))).expect("opens");
+        let (live, dead) = (
+            state.new_note().expect("a run"),
+            state.new_note().expect("a run"),
+        );
+        assert!(live.path().is_file() && state.is_alive(live.id()) && state.is_alive(dead.id()));
+        let half = base.path().join(".pyro-half");
+        for run in [&live, &dead] {
+            fs::write(&half, "half").expect("writes");
+            run.note_host_write(&half).expect("notes");
+        }
+        let (id, path) = (dead.id().to_owned(), dead.path().to_owned());
+        drop(dead);
+        assert!(path.exists() && !state.is_alive(&id));
+        let all = state.stored().expect("lists");
+        let kinds: Vec<_> = all.iter().map(|one| (one.kind, one.run == id)).collect();
+        let left = (crate::workspace::StoredKind::Leftover, true);
+        assert_eq!(
+            kinds,
+            [left, (crate::workspace::StoredKind::Running, false)]
+        );
+        let swept = Swept {
+            runs: 1,
+            host_files: 1,
+            ..Swept::default()
+        };
+        assert_eq!(state.sweep(Timestamp::now()).expect("sweeps"), swept);
+        assert!(!path.exists() && !half.exists() && live.path().exists());
+        let path = live.path().to_owned();
+        live.remove().expect("removes");
+        assert!(!path.exists());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is kept in the state directory, how large it is, and removing it. Nothing that is alive is ever touched.
 
 use super::remove::remove_tree;
-use super::state::{DEAD, StateDir, StateError, io_error, open_folder};
+use super::state::{DEAD, StateDir, StateError, io_error, open_run};
 use super::{Kept, Timestamp};
 use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeSet;
@@ -172,7 +172,7 @@ impl StateDir {
 
 /// Whether somebody holds the folder of a run. Where that cannot be told, somebody does.
 fn is_alive(path: &Path) -> bool {
-    match open_folder(path) {
+    match open_run(path) {
         Ok(folder) => flock(&folder, FlockOperation::NonBlockingLockShared).is_err(),
         Err(_) => path.is_dir(),
     }
