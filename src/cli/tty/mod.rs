@@ -18,7 +18,9 @@ pub(super) use signals::Signals;
 use pyro_protocol::message::TerminalSize;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{
+    OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcgetwinsize, tcsetattr,
+};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
@@ -105,6 +107,13 @@ impl Shown {
     /// Whether something waits.
     pub(super) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// What was not shown yet is not, here and in the terminal itself, which has room again.
+    pub(super) fn forget(&mut self) {
+        self.waiting.clear();
+        // One that is gone holds nobody up.
+        let _gone = tcflush(&self.terminal, QueueSelector::OFlush);
     }
 
     /// Shows what the terminal takes; how many bytes.

@@ -345,16 +345,15 @@ impl<'a> Session<'a> {
 
     /// Gives the terminal back, says what there is to say, and notes it.
     fn end(mut self, end: End) -> u8 {
+        let mid_line = !matches!(end, End::Program(_));
+        // A screen that takes nothing must not hold us: what it has not shown it need not.
+        if matches!(end, End::Left | End::Signal(_)) || self.shown.is_waiting() {
+            self.shown.forget();
+        }
         let undo = self.modes.undo();
         if !undo.is_empty() {
             self.shown.push(&undo);
             let _gone = self.shown.flush();
-        }
-        let mid_line = !matches!(end, End::Program(_));
-        if self.shown.is_waiting() {
-            // A screen that takes nothing must not hold us either: what it has not shown it need not.
-            let _gone =
-                rustix::termios::tcflush(&self.shown, rustix::termios::QueueSelector::OFlush);
         }
         self.raw = None;
         let terminal = self.here.terminal;
