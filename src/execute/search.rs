@@ -80,11 +80,7 @@ impl Session<'_> {
                 .as_ref()
                 .map(|after| Bytes::from(after.as_bytes())),
             skip: names(&search.exclude),
-            needles: matcher
-                .needles()
-                .iter()
-                .map(|needle| Bytes::from(&needle[..]))
-                .collect(),
+            needles: needles(matcher, self.secrets.redaction()),
         });
         self.speaks(&op)?;
         let call = self.link.call(op);
@@ -111,6 +107,17 @@ impl Session<'_> {
             }
         }
     }
+}
+
+/// What the guest may pass a file over for. It sees files as they are: which ones it passes over would say what is in a
+/// secret, so with secrets it passes over none.
+fn needles(matcher: &Matcher, redaction: &Redaction) -> Vec<Bytes> {
+    let needles = redaction.is_none().then(|| matcher.needles());
+    needles
+        .into_iter()
+        .flatten()
+        .map(|needle| Bytes::from(&needle[..]))
+        .collect()
 }
 
 /// Names that the guest need not look at: patterns that are the name of a path and nothing else, where no pattern

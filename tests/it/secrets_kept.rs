@@ -221,6 +221,14 @@ fn a_session_leaves_the_value_in_one_file_and_what_programs_wrote() {
     let payload = json(&world, &["file", "read", &id, "conf", "--json"]);
     assert_eq!(payload["redacted"], true);
     assert_eq!(payload["size_bytes"], 12 + VALUE.len());
+    // Nobody finds out by searching what it is: neither by what is found nor by how much was looked at.
+    let searched = |regex: &str| {
+        let mut found = json(&world, &["file", "search", &id, regex, "--json"]);
+        found.as_object_mut().expect("an object").remove("regex");
+        found.as_object_mut().expect("an object").remove("pattern");
+        found
+    };
+    assert_eq!(searched("s3cr3t-Value"), searched("s3cr3t-Valve"));
     let diff = told(&["diff", &id, "--patch"]).ended(0);
     assert!(
         diff.stdout().contains("+token=[REDACTED]"),
