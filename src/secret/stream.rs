@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A text that comes in pieces. However it is cut, the same comes out.
-pub struct Stream(Option<State>);
+pub struct Stream(Option<Box<State>>);
 
 struct State {
     machines: Arc<Machines>,
@@ -26,12 +26,14 @@ impl fmt::Debug for Stream {
 
 impl Stream {
     pub(super) fn new(machines: Option<Arc<Machines>>) -> Self {
-        Self(machines.map(|machines| State {
-            scan: Scan::new(&machines.plain, &machines.wrapped),
-            machines,
-            held: Vec::new(),
-            from: 0,
-            any: false,
+        Self(machines.map(|machines| {
+            Box::new(State {
+                scan: Scan::new(&machines.plain, &machines.wrapped),
+                machines,
+                held: Vec::new(),
+                from: 0,
+                any: false,
+            })
         }))
     }
 
@@ -45,7 +47,7 @@ impl Stream {
             scan,
             held,
             ..
-        } = state;
+        } = &mut **state;
         scan.feed(&machines.plain, &machines.wrapped, piece);
         held.extend_from_slice(piece);
         let until = scan.settled(&machines.plain);
