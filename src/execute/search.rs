@@ -283,7 +283,7 @@ enum State<'m> {
         left: usize,
         search: Option<FileSearch<'m>>,
         /// Takes secrets out before anything is looked for: nobody finds out by searching what they are.
-        clean: Stream,
+        clean: Box<Stream>,
     },
 }
 
@@ -316,7 +316,7 @@ impl<'m> Files<'m> {
                             path,
                             left: 0,
                             search,
-                            clean: redaction.stream(),
+                            clean: Box::new(redaction.stream()),
                         };
                     }
                 }
