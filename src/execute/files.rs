@@ -5,21 +5,27 @@ use super::{capture, expect};
 use crate::patch::{self, Entry, Refusal, Tree};
 use crate::plan::{
     PlannedDelete, PlannedList, PlannedMove, PlannedPatch, PlannedRead, PlannedStep, PlannedWrite,
+    PlannedWriteFile,
 };
 use crate::receipt::{
     EntryReport, FileReport, HunkReport, MoveReport, PatchReason, PathVersion, RefusalReport,
     StepReport, Text,
 };
-use crate::request::{CaptureSource, Digest, Missing, PatchMatch};
+use crate::request::{Base, CaptureSource, Digest, Missing, PatchMatch};
 use pyro_protocol::Bytes;
 use pyro_protocol::message::{
     DataReport, Kind, Op, PathMove, Prior, Reply, Stat, WriteAction, WriteEntry, Written,
 };
+use sha2::Digest as _;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// A file larger than this is not patched.
 const MAX_PATCHED: u64 = 64 << 20;
+/// A file is hashed in pieces of this size.
+const HASHED: u64 = 4 << 20;
+/// How often a write is begun anew because somebody else wrote meanwhile.
+const TURNS: u32 = 8;
 
 impl Session<'_> {
     pub(super) fn write(
@@ -27,25 +33,114 @@ impl Session<'_> {
         write: &PlannedWrite,
         report: &mut StepReport,
     ) -> Result<(), StepError> {
-        let mut contents = Vec::new();
-        let entries = write
-            .files
-            .iter()
-            .map(|file| {
-                contents.extend_from_slice(&file.bytes);
-                WriteEntry {
+        for turn in 1.. {
+            self.check_base(write)?;
+            let mut contents = Vec::new();
+            let mut entries = Vec::new();
+            for file in &write.files {
+                let before = contents.len();
+                let expect = self.put_contents(write, file, &mut contents)?;
+                entries.push(WriteEntry {
                     path: Bytes::from(file.path.as_bytes()),
-                    expect: Prior::Any,
+                    expect,
                     action: WriteAction::File {
-                        size: file.bytes.len() as u64,
+                        size: (contents.len() - before) as u64,
                         mode: file.mode,
                     },
+                });
+            }
+            match self.write_set(entries, &contents) {
+                Ok(written) => {
+                    report.files = written.iter().map(file_report).collect();
+                    return Ok(());
                 }
-            })
-            .collect();
-        let written = self.write_set(entries, &contents)?;
-        report.files = written.iter().map(file_report).collect();
+                // Somebody was faster: what is there now decides.
+                Err(StepError::Refused(refusal))
+                    if matches!(&*refusal.code, "conflict" | "exists") && turn < TURNS => {}
+                Err(error) => return Err(error),
+            }
+        }
         Ok(())
+    }
+
+    /// Refuses to write where a file is not what `base` says, with the digest of what it is.
+    fn check_base(&mut self, write: &PlannedWrite) -> Result<(), StepError> {
+        for (path, wanted) in &write.base {
+            let found = match self.stat(path.as_bytes())? {
+                None => "nothing".to_owned(),
+                Some(stat) => match stat.kind {
+                    Kind::File => self.digest(path.as_bytes())?.to_string(),
+                    Kind::Directory => "a directory".to_owned(),
+                    Kind::Symlink => "a link".to_owned(),
+                    Kind::Other => "something that is no file".to_owned(),
+                },
+            };
+            let is_right = match wanted {
+                Base::Absent => found == "nothing",
+                Base::Digest(digest) => found == digest.to_string(),
+            };
+            if !is_right {
+                let message = format!(
+                    "{path} is not what `base` says: expected {wanted}, found {found}; nothing was changed"
+                );
+                return Err(StepError::refused("base-mismatch", message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Of the whole file, whatever its size.
+    fn digest(&mut self, path: &[u8]) -> Result<Digest, StepError> {
+        let mut hasher = sha2::Sha256::new();
+        let mut at = 0;
+        loop {
+            let (bytes, _) = self.read_range(path, at, Some(HASHED))?;
+            if bytes.is_empty() {
+                return Ok(Digest(hasher.finalize().into()));
+            }
+            hasher.update(&bytes);
+            at += bytes.len() as u64;
+        }
+    }
+
+    /// Adds what a file shall hold to the contents of a write set, and says what must be there for that.
+    fn put_contents(
+        &mut self,
+        write: &PlannedWrite,
+        file: &PlannedWriteFile,
+        contents: &mut Vec<u8>,
+    ) -> Result<Prior, StepError> {
+        let path = file.path.as_bytes();
+        let wanted = write.base.get(&file.path);
+        let prior = match (file.append, wanted) {
+            (_, Some(Base::Absent)) => Prior::Absent,
+            (false, Some(Base::Digest(digest))) => Prior::Sha256(digest.hex()),
+            (false, None) => Prior::Any,
+            (true, _) => match self.stat(path)? {
+                None => Prior::Absent,
+                Some(stat) if stat.kind == Kind::File && stat.size > MAX_PATCHED => {
+                    let message = format!(
+                        "{} has {} bytes; at most 64 MiB are added to",
+                        file.path, stat.size
+                    );
+                    return Err(StepError::refused("too-large", message));
+                }
+                // What is no file, the guest refuses.
+                Some(stat) if stat.kind != Kind::File => Prior::Any,
+                Some(_) => {
+                    let (old, _) = self.read_file(path, None)?;
+                    let digest = Digest::of(&old);
+                    contents.extend_from_slice(&old);
+                    // As `base` says, or somebody was faster since it was looked at.
+                    Prior::Sha256(match wanted {
+                        Some(Base::Digest(wanted)) => wanted.hex(),
+                        Some(Base::Absent) | None => digest.hex(),
+                    })
+                }
+            },
+        };
+        contents.extend_from_slice(&file.bytes);
+        Ok(prior)
     }
 
     pub(super) fn delete(

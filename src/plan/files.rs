@@ -10,7 +10,7 @@ use super::{
 use crate::exclude;
 use crate::patch;
 use crate::request::{
-    Delete, Diff, Digest, Expect, GuestPath, List, Missing, Pointer, Read, Size, Write,
+    Base, Delete, Diff, Digest, Expect, GuestPath, List, Missing, Pointer, Read, Size, Write,
 };
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ const NEW_FILE: u32 = 0o644;
 
 pub(super) fn write(planner: &mut Planner<'_>, write: &Write, draft: &mut Draft) -> PlannedAction {
     let place = draft.pointer.at("write");
-    let mut files = Vec::new();
+    let (mut files, mut wholes) = (Vec::new(), Vec::new());
     draft.idle = planner.commands.is_empty();
     for (path, file) in &write.files {
         let place = place.at(text_key(path));
@@ -51,28 +51,51 @@ pub(super) fn write(planner: &mut Planner<'_>, write: &Write, draft: &mut Draft)
         let Some(bytes) = draft.content(&file.content, &planner.facts.from, &place) else {
             continue;
         };
-        let is_late = draft.is_late(&place);
-        if is_late {
-            draft.certainty = Certainty::Unknown;
-            draft.idle = false;
-        }
-        draft.idle &= is_there(planner.tree.lookup(path), &bytes, file.mode);
+        let old = planner.tree.lookup(path);
+        check_base(old, path, write, draft);
+        let after = match file.append {
+            true => appended(old, &bytes),
+            false => Some(bytes.clone()),
+        };
+        let after = after.filter(|_| !draft.is_late(&place));
+        draft.idle &= after
+            .as_ref()
+            .is_some_and(|after| is_there(old, after, file.mode));
+        let diff = match &after {
+            Some(after) => diff_of(old, path, after, file.mode, draft),
+            None => {
+                draft.certainty = Certainty::Unknown;
+                Vec::new()
+            }
+        };
+        wholes.push(after);
         files.push(PlannedWriteFile {
             path: path.clone(),
-            diff: match is_late {
-                true => Vec::new(),
-                false => diff_of(planner.tree.lookup(path), path, &bytes, file.mode, draft),
-            },
+            diff,
             bytes,
+            append: file.append,
             mode: file.mode,
         });
     }
+    for path in write
+        .base
+        .keys()
+        .filter(|path| !write.files.contains_key(*path))
+    {
+        draft.input(
+            Problem::new(
+                ProblemCode::BaseMismatch,
+                draft.pointer.at("base").at(text_key(path)),
+                format!("this step does not write `{path}`"),
+            )
+            .help("name files that are written, or take it out"),
+        );
+    }
     if draft.takes_effect() {
-        for file in &files {
-            if draft.is_late(&place.at(text_key(&file.path))) {
-                planner.tree.forget(&file.path);
-            } else {
-                planner.tree.put(&file.path, file.bytes.clone(), file.mode);
+        for (file, after) in files.iter().zip(wholes) {
+            match after {
+                Some(after) => planner.tree.put(&file.path, after, file.mode),
+                None => planner.tree.forget(&file.path),
             }
         }
     } else if !draft.expect_fails {
@@ -81,7 +104,53 @@ pub(super) fn write(planner: &mut Planner<'_>, write: &Write, draft: &mut Draft)
             .keys()
             .for_each(|path| planner.tree.forget(path));
     }
-    PlannedAction::Write(PlannedWrite { files })
+    PlannedAction::Write(PlannedWrite {
+        files,
+        base: write.base.clone(),
+    })
+}
+
+/// What a file holds once something was added at its end; nothing where nobody can say.
+fn appended(old: Node<'_>, more: &[u8]) -> Option<Vec<u8>> {
+    match old {
+        Node::File(FileNode {
+            contents: Contents::Known(bytes),
+            ..
+        }) => Some([bytes, more].concat()),
+        Node::Absent => Some(more.to_vec()),
+        Node::File(_) | Node::Directory | Node::Symlink(_) | Node::Unknown => None,
+    }
+}
+
+/// Says where a file is surely not what the step was made for.
+fn check_base(old: Node<'_>, path: &GuestPath, write: &Write, draft: &mut Draft) {
+    let Some(wanted) = write.base.get(path) else {
+        return;
+    };
+    let found = match (wanted, old) {
+        (_, Node::Unknown) | (Base::Absent, Node::Absent) => return,
+        (Base::Digest(wanted), Node::File(file)) => match file.contents {
+            Contents::Known(bytes) if Digest::of(bytes) != *wanted => Digest::of(bytes).to_string(),
+            Contents::Known(_) | Contents::TooLarge | Contents::NotRead => return,
+        },
+        (Base::Absent, Node::File(file)) => match file.contents {
+            Contents::Known(bytes) => Digest::of(bytes).to_string(),
+            Contents::TooLarge | Contents::NotRead => "a file".to_owned(),
+        },
+        (Base::Digest(_), Node::Absent) => "nothing".to_owned(),
+        (_, Node::Directory) => "a directory".to_owned(),
+        (_, Node::Symlink(_)) => "a link".to_owned(),
+    };
+    draft.tree(
+        Problem::new(
+            ProblemCode::BaseMismatch,
+            draft.pointer.at("base").at(text_key(path)),
+            format!("`{path}` is not what this step was made for"),
+        )
+        .note(format!("expected {wanted}"))
+        .note(format!("found    {found}"))
+        .help("look at what is there now; if it may be replaced, write its digest here"),
+    );
 }
 
 /// Whether a file is known to be what is to be written.

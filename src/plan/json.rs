@@ -292,9 +292,20 @@ fn action(action: &PlannedAction) -> Map<String, Value> {
                     ("diff", &file.diff),
                 ]);
                 out.insert("mode".to_owned(), file.mode.map(mode).into());
+                if file.append {
+                    out.insert("append".to_owned(), true.into());
+                }
                 Value::Object(out)
             });
-            object([("files", files.collect::<Vec<_>>().into())])
+            let mut out = object([("files", files.collect::<Vec<_>>().into())]);
+            if !write.base.is_empty() {
+                let base = write.base.iter();
+                let base: Map<_, _> = base
+                    .map(|(path, base)| (path.to_string(), base.to_string().into()))
+                    .collect();
+                out.insert("base".to_owned(), base.into());
+            }
+            out
         }
         PlannedAction::Patch(patch) => {
             let base: Map<_, _> = (patch.base.iter())

@@ -4,8 +4,8 @@ use super::{Late, PlannedCapture, PlannedGolden, PlannedGroup, PlannedRetry, Pro
 use crate::patch;
 use crate::preflight::ArchiveFact;
 use crate::request::{
-    ChangedExpect, Combination, Digest, Duration, GuestPath, Missing, Overwrite, PatchMatch, Point,
-    Pointer, Signal, Size, SnapshotName, StepId,
+    Base, ChangedExpect, Combination, Digest, Duration, GuestPath, Missing, Overwrite, PatchMatch,
+    Point, Pointer, Signal, Size, SnapshotName, StepId,
 };
 use pyro_protocol::Bytes;
 use pyro_protocol::boot::Limits;
@@ -431,6 +431,8 @@ impl TextCheck {
 pub struct PlannedWrite {
     /// Sorted by path.
     pub files: Vec<PlannedWriteFile>,
+    /// What they must be beforehand.
+    pub base: BTreeMap<GuestPath, Base>,
 }
 
 /// One file of a `write`.
@@ -438,8 +440,10 @@ pub struct PlannedWrite {
 pub struct PlannedWriteFile {
     /// Where.
     pub path: GuestPath,
-    /// What it will hold.
+    /// What it will hold, or what is added at its end.
     pub bytes: Vec<u8>,
+    /// Whether that is added at the end of what is there.
+    pub append: bool,
     /// Permission bits; kept from the replaced file, else 0644, when absent.
     pub mode: Option<u32>,
     /// The expected change as a git-style diff, for people. Empty when nothing changes.

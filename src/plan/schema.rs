@@ -490,7 +490,11 @@ fn step() -> Vec<Field> {
             words(&["unique", "exact"]),
             "`patch`: where hunks may land.",
         ),
-        maybe("base", digests, "`patch`: what files must be beforehand."),
+        maybe(
+            "base",
+            digests,
+            "`patch`, `write`: what files must be beforehand; of `write` also `absent`.",
+        ),
         maybe(
             "predicted",
             or_null(list(one("patched"))),
@@ -618,6 +622,11 @@ fn written() -> Vec<Field> {
         "Null: that of the file replaced, else 0644.",
     )];
     fields.extend(bytes("path", "The path"));
+    fields.push(maybe(
+        "append",
+        flag(),
+        "Whether `content` is added at the end of what is there.",
+    ));
     fields.extend(bytes("content", "What it will hold"));
     fields.extend(bytes("diff", "The expected change"));
     fields

@@ -6,7 +6,7 @@ use super::{
     PlannedStep, PlannedText, TextCheck,
 };
 use crate::request::{
-    ChangedExpect, Duration, GuestPath, Missing, Overwrite, PatchMatch, Point, Size,
+    Base, ChangedExpect, Duration, GuestPath, Missing, Overwrite, PatchMatch, Point, Size,
 };
 
 /// How much of an expected text is shown.
@@ -198,6 +198,15 @@ pub(super) fn details(step: &PlannedStep) -> Vec<(&'static str, String)> {
             expect.extend(checks("text", &search.text));
         }
         PlannedAction::Diff(diff) => expect.extend(checks("text", &diff.text)),
+        PlannedAction::Write(write) => {
+            for (path, base) in &write.base {
+                let what = match base {
+                    Base::Absent => "not there".to_owned(),
+                    Base::Digest(digest) => digest.short(),
+                };
+                expect.push(format!("{} is {what} before", name(path)));
+            }
+        }
         PlannedAction::Patch(patch) => {
             for (path, digest) in &patch.base {
                 expect.push(format!("{} is {} before", name(path), digest.short()));
@@ -220,8 +229,7 @@ pub(super) fn details(step: &PlannedStep) -> Vec<(&'static str, String)> {
                 out.push(("with", format!("without {patterns}")));
             }
         }
-        PlannedAction::Write(_)
-        | PlannedAction::Delete(_)
+        PlannedAction::Delete(_)
         | PlannedAction::Move(_)
         | PlannedAction::Export(_)
         | PlannedAction::Snapshot(_)

@@ -46,10 +46,12 @@ fn shell(line: &str) -> Step {
 fn write(at: &str, text: &str) -> Step {
     let file = WriteFile {
         content: Content::Text(text.into()),
+        append: false,
         mode: None,
     };
     step(Action::Write(Write {
         files: [(path(at), file)].into(),
+        base: Default::default(),
     }))
 }
 
@@ -242,10 +244,12 @@ fn the_plan_does_not_depend_on_where_the_checkout_is() {
 fn bytes_that_are_no_text_are_kept_in_the_data() {
     let file = WriteFile {
         content: Content::Bytes(vec![0xff, b'\n']),
+        append: false,
         mode: None,
     };
     let write = step(Action::Write(Write {
         files: [(path("a"), file)].into(),
+        base: Default::default(),
     }));
     let plan = plan(&request([write]), &Facts::default(), "request").expect("it plans");
     let json = to_json(&plan);

@@ -42,11 +42,13 @@ fn export(to: &str) -> Step {
 fn write(path: &str, content: Content) -> Step {
     let path = GuestPath::parse(path).expect("a good path");
     let file = WriteFile {
+        append: false,
         content,
         mode: None,
     };
     step(Action::Write(Write {
         files: [(path, file)].into(),
+        base: Default::default(),
     }))
 }
 

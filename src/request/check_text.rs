@@ -6,8 +6,8 @@ use super::shape::{Kind, either};
 use super::suggest::did_you_mean;
 use super::tree::Span;
 use super::{
-    Digest, Duration, ErrorCode, GuestPath, Point, Pointer, ReferenceError, SecretSource, Signal,
-    Size, SnapshotName, StepId,
+    Base, Digest, Duration, ErrorCode, GuestPath, Point, Pointer, ReferenceError, SecretSource,
+    Signal, Size, SnapshotName, StepId,
 };
 use base64::Engine as _;
 
@@ -212,6 +212,8 @@ pub(crate) fn check(kind: Kind, text: &str) -> Result<(), Wrong> {
             None => Err(Wrong::new(ErrorCode::BadDigest, "not a digest")
                 .help("a digest is `sha256:` and 64 hex digits, as `sha256sum FILE` prints them")),
         },
+        Kind::Base if text == Base::ABSENT => Ok(()),
+        Kind::Base => check(Kind::Digest, text),
         Kind::Mode => mode(text).map(|_| ()),
         Kind::GuestFileBase64 => {
             check(Kind::Base64, text)?;

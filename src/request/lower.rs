@@ -1,8 +1,8 @@
 //! A checked tree into the typed request. Decides nothing: what could be wrong was told by `check`.
 
 use super::model::{
-    Action, ChangedExpect, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, Keep,
-    List, MachineChoice, Missing, Move, Overwrite, PatchMatch, PatchStep, Point, Pull, Read,
+    Action, Base, ChangedExpect, Command, Content, Delete, Diff, Environment, Exec, Expect, Export,
+    Keep, List, MachineChoice, Missing, Move, Overwrite, PatchMatch, PatchStep, Point, Pull, Read,
     Request, Reset, Search, SecretSource, Signal, Snapshot, SnapshotName, Step, StepId, SyncStep,
     TextExpect, Workspace, Write, WriteFile,
 };
@@ -135,6 +135,9 @@ fn action(node: &Node) -> Action {
                 .iter()
                 .map(|entry| (path(&entry.key), write_file(&entry.node)))
                 .collect(),
+            base: entries_of(node, "base")
+                .map(|(key, base)| (path(key), Base::parse(string(base)).expect(CHECKED)))
+                .collect(),
         }),
         "patch" => Action::Patch(PatchStep {
             patch: content(value),
@@ -238,8 +241,10 @@ fn exec(node: &Node, value: &Node) -> Exec {
 }
 
 fn write_file(node: &Node) -> WriteFile {
+    let append = node.get("append");
     WriteFile {
-        content: content(node),
+        content: content(append.unwrap_or(node)),
+        append: append.is_some(),
         mode: node
             .get("mode")
             .map(|mode| check_text::mode(string(mode)).expect(CHECKED)),

@@ -53,9 +53,9 @@ pub use host_paths::with_absolute_paths;
 pub use interpolate::{ReferenceError, Values, fill_in, resolve};
 pub use matrix::{Combination, MOST_COMBINATIONS};
 pub use model::{
-    Action, ChangedExpect, Command, Content, Delete, Diff, Environment, Exec, Expect, Export, Keep,
-    List, MachineChoice, Missing, Move, Overwrite, PatchMatch, PatchStep, Point, Pointer, Pull,
-    Read, Request, Reset, Search, SecretSource, Signal, Snapshot, SnapshotName, Step, StepId,
+    Action, Base, ChangedExpect, Command, Content, Delete, Diff, Environment, Exec, Expect, Export,
+    Keep, List, MachineChoice, Missing, Move, Overwrite, PatchMatch, PatchStep, Point, Pointer,
+    Pull, Read, Request, Reset, Search, SecretSource, Signal, Snapshot, SnapshotName, Step, StepId,
     SyncStep, TextExpect, Workspace, Write, WriteFile,
 };
 pub use path::{GuestPath, GuestPathError};

@@ -371,6 +371,39 @@ pub enum Content {
 pub struct Write {
     /// By path.
     pub files: BTreeMap<GuestPath, WriteFile>,
+    /// What they must be beforehand.
+    pub base: BTreeMap<GuestPath, Base>,
+}
+
+/// What a file must be before it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Base {
+    /// Not there.
+    Absent,
+    /// A file of these contents.
+    Digest(Digest),
+}
+
+impl Base {
+    /// As the document spells it.
+    pub const ABSENT: &str = "absent";
+
+    /// Reads `absent` or a digest.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            Self::ABSENT => Some(Self::Absent),
+            text => Digest::parse(text).map(Self::Digest),
+        }
+    }
+}
+
+impl fmt::Display for Base {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str(Self::ABSENT),
+            Self::Digest(digest) => digest.fmt(f),
+        }
+    }
 }
 
 /// One file of a `write`.
@@ -378,6 +411,8 @@ pub struct Write {
 pub struct WriteFile {
     /// What it holds.
     pub content: Content,
+    /// Whether that is added at the end of what is there.
+    pub append: bool,
     /// Permission bits; kept, else 0644, by default.
     pub mode: Option<u32>,
 }

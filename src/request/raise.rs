@@ -227,6 +227,11 @@ fn raise_action(action: &Action, fields: &mut Fields) {
                 .iter()
                 .map(|(path, file)| (path, raise_file(file)));
             fields.map("write", files);
+            let base = write.base.iter();
+            fields.map(
+                "base",
+                base.map(|(path, base)| (path, Node::text(base.to_string()))),
+            );
         }
         Action::Patch(patch) => {
             fields.add("patch", raise_content(&patch.patch));
@@ -384,16 +389,15 @@ fn raise_content(content: &Content) -> Node {
 }
 
 fn raise_file(file: &WriteFile) -> Node {
-    let Some(mode) = file.mode else {
-        return raise_content(&file.content);
-    };
     let mut fields = Fields(Vec::new());
     match &file.content {
+        content if file.append => fields.add("append", raise_content(content)),
+        content if file.mode.is_none() => return raise_content(content),
         Content::Text(text) => fields.text("text", Some(text)),
         Content::From(path) => fields.text("from", Some(path)),
         Content::Bytes(bytes) => fields.text("base64", Some(base64(bytes))),
     }
-    fields.text("mode", Some(format!("{mode:04o}")));
+    fields.text("mode", file.mode.map(|mode| format!("{mode:04o}")));
     fields.node()
 }
 

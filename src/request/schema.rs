@@ -238,6 +238,7 @@ fn kind(kind: Kind) -> Value {
         Kind::Duration => pattern("^0*[1-9][0-9]*(?:ms|s|m|h|d)$"),
         Kind::Size => pattern("^0*[1-9][0-9]*(?:B|KiB|MiB|GiB)$"),
         Kind::Digest => pattern("^sha256:[0-9a-fA-F]{64}$"),
+        Kind::Base => pattern("^(?:absent|sha256:[0-9a-fA-F]{64})$"),
         Kind::Mode => pattern("^0?[0-7]{3}$"),
         Kind::GuestFileBase64 => pattern(
             "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)$",

@@ -107,6 +107,8 @@ pub(crate) enum Kind {
     Size,
     /// `sha256:` and 64 hex digits.
     Digest,
+    /// A digest, or `absent`.
+    Base,
     /// Three or four octal digits.
     Mode,
     /// Base64.
@@ -159,6 +161,7 @@ impl Kind {
             | Self::Duration
             | Self::Size
             | Self::Digest
+            | Self::Base
             | Self::Mode
             | Self::Base64
             | Self::GuestFileBase64
@@ -200,6 +203,7 @@ impl Kind {
             Self::Duration => "a duration such as `\"5m\"`".into(),
             Self::Size => "a size such as `\"64KiB\"`".into(),
             Self::Digest => "a digest such as `\"sha256:...\"`".into(),
+            Self::Base => "`\"absent\"` or a digest such as `\"sha256:...\"`".into(),
             Self::Mode => "a mode such as `\"0755\"`".into(),
             Self::Base64 | Self::GuestFileBase64 => "base64 text".into(),
             Self::SnapshotName => "the name of a snapshot such as `\"built\"`".into(),
@@ -229,6 +233,7 @@ impl Kind {
             | Self::Duration
             | Self::Size
             | Self::Digest
+            | Self::Base
             | Self::Mode
             | Self::Base64
             | Self::GuestFileBase64

@@ -54,6 +54,12 @@ impl Step {
         table.set(&[&path.into()], content(bytes.as_ref(), true));
         Self::verb("write", table)
     }
+    /// Adds bytes at the end of a file, as text where they are text; the file is made where it is missing.
+    pub fn append_content(path: impl Into<String>, bytes: impl AsRef<[u8]>) -> StepBuilder {
+        let mut table = Node::table();
+        table.set(&[&path.into(), "append"], content(bytes.as_ref(), false));
+        Self::verb("write", table)
+    }
     /// Applies a patch that may hold other bytes than text.
     pub fn patch_content(bytes: impl AsRef<[u8]>) -> StepBuilder {
         Self::verb("patch", content(bytes.as_ref(), false))
@@ -186,7 +192,7 @@ impl StepBuilder {
     pub fn match_exact(self) -> Self {
         self.set(&["match"], Node::text("exact"))
     }
-    /// `patch`: what a file must be beforehand, `sha256:` and 64 hex digits.
+    /// `patch`, `write`: what a file must be beforehand, `sha256:` and 64 hex digits, or, of `write`, `absent`.
     pub fn base(self, path: &str, digest: impl Into<String>) -> Self {
         self.set(&["base", path], Node::text(digest))
     }

@@ -200,13 +200,18 @@ pub(crate) static FILE: Place = Place {
         FROM,
         BASE64,
         Key::new(
+            "append",
+            TextOr(Kind::Payload, &CONTENT),
+            "What is added at the end of the file, which is made where it is missing.",
+        ),
+        Key::new(
             "mode",
             Text(Kind::Mode),
             "Permission bits, as text in octal: `\"0755\"`.",
         )
         .default("that of the file replaced, else `\"0644\"`"),
     ],
-    one_of: &["text", "from", "base64"],
+    one_of: &["text", "from", "base64", "append"],
 };
 
 /// What may be expected of a text.
@@ -370,7 +375,11 @@ pub(crate) static VERBS: &[Verb] = &[
             SomeMap(Kind::GuestFile, &TextOr(Kind::Payload, &FILE)),
             "Writes files, all of them or none; directories on the way are made.",
         ),
-        siblings: &[],
+        siblings: &[Key::new(
+            "base",
+            Map(Kind::GuestFile, &Text(Kind::Base)),
+            "What files of the step must be beforehand: PATH = `sha256:` and 64 hex digits, or `absent`.",
+        )],
         expect: &[CHANGES],
     },
     Verb {

@@ -73,6 +73,7 @@ impl Checker<'_> {
                     | Kind::Environment
                     | Kind::SecretSource
                     | Kind::Digest
+                    | Kind::Base
                     | Kind::Base64
                     | Kind::GuestFileBase64
                     | Kind::Signal,

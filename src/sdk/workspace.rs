@@ -150,6 +150,29 @@ impl Workspace {
         })
     }
 
+    /// Adds bytes at the end of a file, which is made where it is missing.
+    pub fn append_file(
+        &self,
+        path: &str,
+        bytes: impl AsRef<[u8]>,
+    ) -> Task<Result<FileReport, Error>> {
+        self.step(Step::append_content(path, bytes), |report, _| {
+            first(report.files)
+        })
+    }
+
+    /// Writes a file if it is still the one of a digest, `sha256:` and 64 hex digits, or if nothing is there:
+    /// `absent`.
+    pub fn write_file_if(
+        &self,
+        path: &str,
+        bytes: impl AsRef<[u8]>,
+        base: &str,
+    ) -> Task<Result<FileReport, Error>> {
+        let step = Step::write_content(path, bytes).base(path, base);
+        self.step(step, |report, _| first(report.files))
+    }
+
     /// Lists a directory.
     pub fn list_files(&self, path: &str, recursive: bool) -> Task<Result<Vec<EntryReport>, Error>> {
         let step = Step::list(path);

@@ -393,6 +393,110 @@ done) > /dev/null 2>&1 & echo $! > pid",
 }
 
 #[test]
+fn a_write_is_refused_where_the_file_is_not_what_was_read() {
+    let world = world();
+    let id = create(&world, &[]);
+    let write = |path: &str, text: &str, more: &[&str]| {
+        let args = [
+            &["file", "write", &id, path, "--text", text, "--json"],
+            more,
+        ]
+        .concat();
+        ws(&world, &args)
+    };
+    let read = json(&world, &["file", "read", &id, "note.txt", "--json"]);
+    let digest = read["sha256"].as_str().expect("a digest").to_owned();
+    // Of a part, nothing is said: it would take reading all of it.
+    let part = json(
+        &world,
+        &[
+            "file",
+            "read",
+            &id,
+            "note.txt",
+            "--max-bytes",
+            "1",
+            "--json",
+        ],
+    );
+    assert_eq!(part["sha256"], Value::Null);
+    sh(&world, &id, "echo others > note.txt");
+    let refused = write("note.txt", "mine\n", &["--if-sha256", &digest])
+        .ended(1)
+        .json();
+    assert_eq!(refused["error"]["code"], "base-mismatch", "{refused:#}");
+    let message = refused["error"]["message"].as_str().expect("a message");
+    let now = json(&world, &["file", "read", &id, "note.txt", "--json"]);
+    let present = now["sha256"].as_str().expect("a digest");
+    assert!(
+        message.contains(&digest) && message.contains(present),
+        "{message}"
+    );
+    assert_eq!(now["content"], "others\n");
+    let written = write("note.txt", "mine\n", &["--if-sha256", present])
+        .ended(0)
+        .json();
+    assert_eq!(written["replaced"], true);
+    let refused = write("note.txt", "again\n", &["--if-absent"])
+        .ended(1)
+        .json();
+    assert_eq!(refused["error"]["code"], "base-mismatch", "{refused:#}");
+    write("new/file", "new\n", &["--if-absent"]).ended(0);
+    for (path, script) in [
+        ("d", "mkdir d"),
+        ("l", "ln -s note.txt l"),
+        ("gone", "true"),
+    ] {
+        sh(&world, &id, script);
+        let refused = write(path, "x", &["--if-sha256", &digest]).ended(1).json();
+        assert_eq!(
+            refused["error"]["code"], "base-mismatch",
+            "{path}: {refused:#}"
+        );
+    }
+    write("note.txt", "x", &["--if-sha256", "sha256:1"]).ended(2);
+    // Added to, made, and both held against what was read.
+    write("note.txt", "more\n", &["--append"]).ended(0);
+    write("log/of/it", "first\n", &["--append", "--mode", "0600"]).ended(0);
+    write("log/of/it", "second\n", &["--append"]).ended(0);
+    let seen = sh(&world, &id, "cat note.txt log/of/it; stat -c %a log/of/it").stdout();
+    assert_eq!(seen, "mine\nmore\nfirst\nsecond\n600\n");
+    write("note.txt", "x", &["--append", "--if-sha256", &digest]).ended(1);
+    write("d", "x", &["--append"]).ended(1);
+    write("l", "x", &["--append"]).ended(1);
+    assert_eq!(sh(&world, &id, "cat note.txt").stdout(), "mine\nmore\n");
+    // The history does it again.
+    let request = ws(&world, &["history", &id, "--request"]).ended(0).stdout();
+    assert!(
+        request.contains("append = ") && request.contains("= \"absent\""),
+        "{request}"
+    );
+}
+
+#[test]
+fn what_many_add_at_once_is_all_there() {
+    let world = world();
+    let id = create(&world, &[]);
+    std::thread::scope(|scope| {
+        for one in 0..4 {
+            let (world, id) = (&world, &id);
+            scope.spawn(move || {
+                for turn in 0..6 {
+                    let text = format!("{one}.{turn}\n");
+                    ws(
+                        world,
+                        &["file", "write", id, "log", "--append", "--text", &text],
+                    )
+                    .ended(0);
+                }
+            });
+        }
+    });
+    let lines = sh(&world, &id, "sort log | uniq | wc -l; wc -l < log").stdout();
+    assert_eq!(lines, "24\n24\n");
+}
+
+#[test]
 fn nobody_finds_out_a_secret_by_searching() {
     let world = world();
     let secret = "s3cret-Value-of-22-chars";

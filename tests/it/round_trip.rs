@@ -4,8 +4,8 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option::of;
 use proptest::prelude::*;
 use pyro::request::{
-    Action, Capture, CaptureSource, ChangedExpect, Combination, Command, Content, Cpus, Delete,
-    Diff, Digest, Duration, Environment, Exec, Expect, Export, GuestPath, Keep, List,
+    Action, Base, Capture, CaptureSource, ChangedExpect, Combination, Command, Content, Cpus,
+    Delete, Diff, Digest, Duration, Environment, Exec, Expect, Export, GuestPath, Keep, List,
     MachineChoice, Missing, Move, Overwrite, PatchMatch, PatchStep, Point, Pull, Read, Request,
     Reset, Retry, Search, SecretSource, Signal, Size, Snapshot, SnapshotName, Step, StepId,
     SyncStep, Syntax, TextExpect, Workspace, Write, WriteFile, canonical_json, emit, literal,
@@ -144,10 +144,23 @@ fn exec() -> impl Strategy<Value = (Action, Expect)> {
 
 /// An action of another verb, which may be expected to fail at most.
 fn plain() -> impl Strategy<Value = (Action, Expect)> {
-    let file =
-        (content(), of(0..0o1000_u32)).prop_map(|(content, mode)| WriteFile { content, mode });
+    let file = (content(), any::<bool>(), of(0..0o1000_u32)).prop_map(|(content, append, mode)| {
+        WriteFile {
+            content,
+            append,
+            mode,
+        }
+    });
+    let base = prop_oneof![
+        Just(Base::Absent),
+        any::<[u8; 32]>().prop_map(|bytes| Base::Digest(Digest(bytes)))
+    ];
     let action = prop_oneof![
-        btree_map(guest_file(), file, 1..4).prop_map(|files| Action::Write(Write { files })),
+        (
+            btree_map(guest_file(), file, 1..4),
+            btree_map(guest_file(), base, 0..3)
+        )
+            .prop_map(|(files, base)| Action::Write(Write { files, base })),
         (
             content(),
             any::<bool>(),

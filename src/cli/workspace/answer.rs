@@ -128,6 +128,9 @@ pub(super) fn file_read(used: &Used, file: &FileReport, offset: u32, max_bytes: 
     out["offset"] = offset.into();
     out["max_bytes"] = max_bytes.into();
     out["truncated"] = file.truncated.into();
+    // Of the whole file, where all of it was read.
+    let digest = file.after.as_ref().and_then(|after| after.sha256);
+    out["sha256"] = digest.map(|digest| digest.to_string()).into();
     let content = file.content.clone().unwrap_or_default();
     out["binary"] = content.base64.is_some().into();
     redacted(&mut out, file.redacted);

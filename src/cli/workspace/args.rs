@@ -394,6 +394,15 @@ pub(in crate::cli) struct FileWrite {
     /// Permission bits, such as `0755`; without, those of the file that is replaced, else `0644`
     #[arg(long)]
     pub(super) mode: Option<String>,
+    /// Add it at the end of the file, which is made where it is missing
+    #[arg(long)]
+    pub(super) append: bool,
+    /// Write only if the file is the one of this digest, as `file read --json` says it
+    #[arg(long, value_name = "DIGEST", conflicts_with = "if_absent")]
+    pub(super) if_sha256: Option<String>,
+    /// Write only if nothing is there
+    #[arg(long)]
+    pub(super) if_absent: bool,
     #[command(flatten)]
     pub(super) answer: Answer,
 }

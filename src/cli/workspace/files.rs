@@ -6,7 +6,7 @@ use super::{Here, answer};
 use crate::Exit;
 use crate::cli::table::{cell, table};
 use crate::report::workspace::FileMovePayload;
-use crate::request::{Request, Step};
+use crate::request::{Base, Request, Step};
 
 pub(super) fn list(args: &FileList, here: Here<'_>) -> Exit {
     let mut step = Step::list(&args.path);
@@ -97,7 +97,16 @@ pub(super) fn write(args: &FileWrite, here: Here<'_>) -> Exit {
         Ok(bytes) => bytes,
         Err(exit) => return exit,
     };
-    let mut step = Step::write_content(&args.path, &bytes);
+    let mut step = match args.append {
+        true => Step::append_content(&args.path, &bytes),
+        false => Step::write_content(&args.path, &bytes),
+    };
+    if let Some(digest) = &args.if_sha256 {
+        step = step.base(&args.path, digest);
+    }
+    if args.if_absent {
+        step = step.base(&args.path, Base::ABSENT);
+    }
     if let Some(mode) = &args.mode {
         step = step.mode(&args.path, mode);
     }
@@ -113,10 +122,10 @@ pub(super) fn write(args: &FileWrite, here: Here<'_>) -> Exit {
         here.payload(&answer::file_write(&used, file));
     } else {
         let size = file.after.as_ref().map_or(0, |after| after.size);
-        let done = if file.before.is_some() {
-            "replaced"
-        } else {
-            "wrote"
+        let done = match &file.before {
+            Some(_) if args.append => "added to",
+            Some(_) => "replaced",
+            None => "wrote",
         };
         here.say(&format!("{done} {} ({size} bytes)", file.path.text));
     }

@@ -183,7 +183,7 @@ fn section() -> impl Strategy<Value = Section> {
 /// What a step shall be.
 #[derive(Debug, Clone)]
 enum Wish {
-    Write(Vec<(Pick, Vec<u8>, Option<u32>)>),
+    Write(Vec<(Pick, Vec<u8>, Option<u32>, bool)>),
     Patch(Vec<Section>, bool),
     Delete(Vec<Pick>, bool),
     Move(Pick, Pick),
@@ -202,7 +202,7 @@ fn mark() -> impl Strategy<Value = &'static str> {
 
 fn wish() -> impl Strategy<Value = Wish> {
     let mode = prop::option::weighted(0.4, select(vec![0o644, 0o755, 0o600, 0o444, 0o777]));
-    let file = (pick(), contents(), mode);
+    let file = (pick(), contents(), mode, prop::bool::weighted(0.2));
     prop_oneof![
         4 => vec(file, 1..4).prop_map(Wish::Write),
         5 => (vec(section(), 1..4), prop::bool::weighted(0.2))
@@ -258,9 +258,12 @@ impl Wish {
         match self {
             Self::Write(files) => {
                 let mut table = Map::new();
-                for (pick, bytes, mode) in files {
+                for (pick, bytes, mode, append) in files {
                     let path = pick.path(tree);
-                    let mut file = content(bytes);
+                    let mut file = match append {
+                        true => json!({ "append": content_or_text(bytes) }),
+                        false => content(bytes),
+                    };
                     if let Some(mode) = mode {
                         file["mode"] = format!("{mode:04o}").into();
                     }
@@ -320,6 +323,14 @@ impl Wish {
             Self::Snapshot(name) => json!({ "snapshot": name }),
             Self::Reset(name) => json!({ "reset": name }),
         }
+    }
+}
+
+/// As a patch and what is added are given.
+fn content_or_text(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => content(bytes),
     }
 }
 

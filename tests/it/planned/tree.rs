@@ -287,7 +287,12 @@ impl Tree {
             for file in &write.files {
                 let path = file.path.as_bytes();
                 let kept = self.mode_of(path).unwrap_or(0o644);
-                self.put(path, &file.bytes, file.mode.unwrap_or(kept));
+                let old = match self.0.get(path) {
+                    Some(Node::File { bytes, .. }) if file.append => bytes.clone(),
+                    Some(_) | None => Vec::new(),
+                };
+                let bytes = [&old[..], &file.bytes].concat();
+                self.put(path, &bytes, file.mode.unwrap_or(kept));
             }
         } else if let PlannedAction::Patch(patch) = &step.action {
             let files = &patch.predicted.as_ref().expect("it is exact").files;
