@@ -236,7 +236,7 @@ fn a_person_works_in_a_workspace() {
     person.runs("", "sleep 1000");
     person.types("\x1a");
     assert!(person.waits("# ").contains("Stopped"));
-    person.line("kill -9 %1; wait %1; true");
+    person.line("kill -9 %1; wait -f %1; true");
     person.types("exit 7\r");
     assert_eq!(person.ends(), Some(7));
     let history = json(&world, &["history", &id, "--json"]);

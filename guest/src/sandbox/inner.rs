@@ -122,9 +122,17 @@ fn build(boot: &Boot, tree: &Tree) -> Result<(), BootFailure> {
     mounts::pivot(&tree.root).at(BootStep::Pivot, "pivot into the tree")
 }
 
+/// Terminals that there are at most: the host counts those of everybody together.
+const TERMINALS: &str = "256";
+
 fn devpts(ids: Ids) -> rustix::io::Result<OwnedFd> {
     let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let mut options = vec![("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
+    let mut options = vec![
+        ("newinstance", ""),
+        ("ptmxmode", "0666"),
+        ("mode", "0620"),
+        ("max", TERMINALS),
+    ];
     if let Ids::Range { .. } = ids {
         options.push(("gid", "5"));
     }

@@ -258,6 +258,10 @@ fn limits_hold() {
     host.run(&["sh", "-c", "kill -9 -1"]);
     assert_eq!(host.sh("echo again"), "again\n");
     assert_eq!(host.sh("cat /proc/sys/kernel/shmall"), "32768\n");
+    let terminals = "import os\ntry:\n for n in range(300): os.open('/dev/ptmx', os.O_RDWR)\n\
+                     except OSError as error: print(n, error.strerror)";
+    let answer = host.run(&["python3", "-c", terminals]);
+    assert_eq!(answer.out, "256 No space left on device\n");
     host.fails("head -c 400M /dev/zero > /tmp/full");
     host.sh("rm /tmp/full");
 }
