@@ -9,7 +9,7 @@ use crate::plan::{
 };
 use crate::receipt::{
     EntryReport, FileReport, HunkReport, MoveReport, PatchReason, PathVersion, RefusalReport,
-    StepReport, Text,
+    RestReport, StepReport, Text,
 };
 use crate::request::{Base, CaptureSource, Digest, Missing, PatchMatch};
 use pyro_protocol::Bytes;
@@ -410,8 +410,21 @@ impl Session<'_> {
         report: &mut StepReport,
     ) -> Result<(), StepError> {
         let mut text = Vec::new();
-        for stat in self.tree_list(list.path.as_bytes(), list.recursive)? {
-            report.entries.push(EntryReport::from(&stat));
+        let mut told = 0;
+        let found = self.tree_list(list.path.as_bytes(), list.recursive)?;
+        let is_new =
+            |path: &[u8]| (list.after.as_ref()).is_none_or(|after| after.as_bytes() < path);
+        for stat in found.into_iter().filter(|stat| is_new(&stat.path)) {
+            if report.entries.len() as u64 == list.max_entries {
+                let last = report.entries.last().map(|entry| entry.path.clone());
+                let rest = report.rest.get_or_insert(RestReport {
+                    entries: 0,
+                    next_after: last.unwrap_or_default(),
+                });
+                rest.entries += 1;
+            } else {
+                report.entries.push(EntryReport::from(&stat));
+            }
             name_in_line(&stat.path, &mut text);
             match (stat.kind, stat.target) {
                 (Kind::Directory, _) => text.push(b'/'),
@@ -422,12 +435,17 @@ impl Session<'_> {
                 (Kind::File | Kind::Symlink | Kind::Other, _) => {}
             }
             text.push(b'\n');
+            if report.rest.is_none() {
+                told = text.len();
+            }
         }
+        let dropped = (text.len() - told) as u64;
+        text.truncate(told);
         let secrets = self.secrets.redaction();
         let text = secrets.bytes(&text).into_owned();
-        report.failures = expect::text("text", &list.text, &text, 0);
-        capture::take(step, CaptureSource::Text, (&text, 0), secrets, report);
-        self.goldens(step, "text", &list.text, &text, 0, report);
+        report.failures = expect::text("text", &list.text, &text, dropped);
+        capture::take(step, CaptureSource::Text, (&text, dropped), secrets, report);
+        self.goldens(step, "text", &list.text, &text, dropped, report);
         report.text = Some(Text::from(&text[..]));
         Ok(())
     }

@@ -25,6 +25,7 @@ pub(super) fn begin(step: &PlannedStep) -> StepReport {
         text: None,
         counts: None,
         entries: Vec::new(),
+        rest: None,
         changes: Vec::new(),
         host_files: Vec::new(),
         pull: None,

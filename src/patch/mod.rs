@@ -32,6 +32,7 @@ mod search;
 mod section;
 mod similar_name;
 mod splice;
+mod split;
 mod whole_tree;
 
 pub use apply::{Applied, Before, Entry, FileChange, Placed, Tree, apply};
@@ -44,6 +45,7 @@ pub use refusal::{NearMiss, Refusal, RefusalCode};
 pub use resolve::candidate_names;
 pub use section::{FilePatch, Form, Hunk, HunkLine, LineKind, Match, Operation, Patch};
 pub use similar_name::suggest_names;
+pub use split::by_path;
 
 pub use whole_tree::{Difference, Load, Which, whole_tree};
 

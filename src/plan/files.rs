@@ -362,6 +362,9 @@ pub(super) fn read(
     })
 }
 
+/// Paths of a list that are told where nobody says how many.
+const ENTRIES: u64 = 10_000;
+
 pub(super) fn list(
     planner: &mut Planner<'_>,
     list: &List,
@@ -373,6 +376,8 @@ pub(super) fn list(
     PlannedAction::List(PlannedList {
         path: list.path.clone(),
         recursive: list.recursive,
+        max_entries: list.max_entries.unwrap_or(ENTRIES),
+        after: list.after.clone(),
         text: expect::text(
             planner,
             wanted.text.as_ref(),

@@ -355,8 +355,12 @@ fn action(action: &PlannedAction) -> Map<String, Value> {
         PlannedAction::List(list) => {
             let mut out = object([
                 ("recursive", list.recursive.into()),
+                ("max_entries", list.max_entries.into()),
                 ("expect_text", checks(&list.text)),
             ]);
+            if let Some(after) = &list.after {
+                put(&mut out, "after", after.as_bytes());
+            }
             put(&mut out, "path", list.path.as_bytes());
             out
         }

@@ -503,6 +503,10 @@ pub struct PlannedList {
     pub path: GuestPath,
     /// Whether to descend.
     pub recursive: bool,
+    /// How many paths are told at most.
+    pub max_entries: u64,
+    /// Goes on after this path.
+    pub after: Option<GuestPath>,
     /// Checks of the paths, one a line.
     pub text: PlannedText,
 }

@@ -523,6 +523,11 @@ fn step() -> Vec<Field> {
         ),
         maybe("recursive", flag(), "`list`: whether to descend."),
         maybe(
+            "max_entries",
+            number(),
+            "`list`: how many paths are told at most.",
+        ),
+        maybe(
             "expect_text",
             list(one("check")),
             "`list`, `search`, `diff`: checks of the text.",
@@ -606,7 +611,7 @@ fn step() -> Vec<Field> {
     fields.extend(optional(bytes("diff", "`patch`: the expected change")));
     fields.extend(optional(bytes(
         "after",
-        "`search`: the path that it goes on after",
+        "`list`, `search`: the path that it goes on after",
     )));
     fields.extend(optional(bytes(
         "path",

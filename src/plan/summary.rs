@@ -60,10 +60,16 @@ pub(super) fn line(plan: &Plan, action: &PlannedAction) -> String {
             }
             text
         }
-        PlannedAction::List(list) => match list.recursive {
-            true => format!("{} and all below", name(&list.path)),
-            false => name(&list.path),
-        },
+        PlannedAction::List(list) => {
+            let mut text = name(&list.path);
+            if list.recursive {
+                text.push_str(" and all below");
+            }
+            if let Some(after) = &list.after {
+                text.push_str(&format!(", after {}", name(after)));
+            }
+            text
+        }
         PlannedAction::Search(search) => {
             format!("/{}/ in {}", escape(&search.regex), names(&search.paths))
         }

@@ -5,7 +5,7 @@
 use super::{
     AttemptReport, ChangeReport, EntryReport, ExecReport, ExpectFailure, FileReport, MatchReport,
     MoveReport, OutputReport, PatchReason, PathVersion, PullConflict, PullReport, PulledReport,
-    Receipt, RefusalReport, RequestReport, SearchReport, SeedReport, StepReport, Text,
+    Receipt, RefusalReport, RequestReport, RestReport, SearchReport, SeedReport, StepReport, Text,
 };
 use crate::secret::{Redaction, TAG};
 use std::borrow::Cow;
@@ -234,6 +234,7 @@ impl StepReport {
             text,
             counts: _,
             entries,
+            rest,
             changes,
             host_files,
             refusal,
@@ -296,6 +297,13 @@ impl StepReport {
             hide.texts(next_after);
         }
         hide.texts(text);
+        if let Some(RestReport {
+            entries: _,
+            next_after,
+        }) = rest
+        {
+            hide.text(next_after);
+        }
         for EntryReport { path, now } in entries {
             hide.text(path);
             hide.version(Some(now));

@@ -30,7 +30,9 @@ pub use pull::{PullConflict, PullReport, PulledHow, PulledReport};
 pub use refusal::{NearestReport, PatchReason, RefusalReport};
 pub use runs::{RunOutcome, RunReport, Runs};
 pub use search::{MatchReport, SearchReport};
-pub use step::{AttemptReport, ExecReport, ExpectFailure, OutputReport, StepOutcome, StepReport};
+pub use step::{
+    AttemptReport, ExecReport, ExpectFailure, OutputReport, RestReport, StepOutcome, StepReport,
+};
 pub use text::Text;
 
 use std::io;

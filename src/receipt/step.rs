@@ -73,6 +73,9 @@ pub struct StepReport {
     /// Of `list`: the same paths with what they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<EntryReport>,
+    /// Of `list`: what is not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest: Option<RestReport>,
     /// Of `diff`: every path that differs, those too that have no place in a patch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<ChangeReport>,
@@ -100,6 +103,16 @@ pub struct StepReport {
     /// Whether secrets were taken out of anything that is said here.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub redacted: bool,
+}
+
+/// What of an answer is not told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct RestReport {
+    /// How many paths.
+    pub entries: u64,
+    /// `after` of the step that goes on.
+    pub next_after: Text,
 }
 
 /// An attempt of a step that failed and was followed by another.

@@ -165,6 +165,8 @@ fn action(node: &Node) -> Action {
         "list" => Action::List(List {
             path: path(string(value)),
             recursive: flag(node, "recursive").unwrap_or(false),
+            max_entries: number(node, "max_entries"),
+            after: node.get("after").map(path_or_bytes),
         }),
         "search" => Action::Search(Search {
             regex: string(value).to_owned(),

@@ -484,6 +484,15 @@ pub struct List {
     pub path: GuestPath,
     /// Whether to descend.
     pub recursive: bool,
+    /// How many paths are told at most; 10 000 by default.
+    pub max_entries: Option<u64>,
+    /// Goes on after this path, in the order of paths.
+    pub after: Option<GuestPath>,
+}
+
+impl List {
+    /// The most paths that can be asked for.
+    pub const MOST: u64 = 1_000_000;
 }
 
 /// `search`.

@@ -272,6 +272,8 @@ fn raise_action(action: &Action, fields: &mut Fields) {
         Action::List(list) => {
             fields.text("list", Some(&list.path));
             fields.flag("recursive", list.recursive.then_some(true));
+            fields.integer("max_entries", list.max_entries);
+            fields.path("after", list.after.as_ref());
         }
         Action::Search(search) => raise_search(search, fields),
         Action::Diff(diff) => {

@@ -212,6 +212,10 @@ impl StepBuilder {
     pub fn recursive(self) -> Self {
         self.flag(&["recursive"])
     }
+    /// `list`: how many paths are told at most.
+    pub fn max_entries(self, paths: u32) -> Self {
+        self.set(&["max_entries"], Node::built(Value::Integer(paths.into())))
+    }
     /// `sync`: the directory of the workspace that it is laid over.
     pub fn to(self, path: impl Into<String>) -> Self {
         self.set(&["to"], Node::text(path))
@@ -229,7 +233,7 @@ impl StepBuilder {
     pub fn max_matches(self, lines: u32) -> Self {
         self.set(&["max_matches"], Node::built(Value::Integer(lines.into())))
     }
-    /// `search`: goes on after this path, in the order of paths.
+    /// `list`, `search`: goes on after this path, in the order of paths.
     pub fn after(self, path: impl AsRef<[u8]>) -> Self {
         let path = path.as_ref();
         match std::str::from_utf8(path) {

@@ -444,6 +444,9 @@ pub(crate) static VERBS: &[Verb] = &[
         key: Key::new("list", Text(Kind::GuestPath), "Lists a directory."),
         siblings: &[
             Key::new("recursive", Flag, "Whether to descend.").default("`false`"),
+            Key::new("max_entries", Number(1, super::List::MOST as i64), "How many paths are told at most.")
+                .default("`10000`"),
+            AFTER,
             Key::new("capture", Map(Kind::VarName, &Table(&CAPTURE_TEXT)), CAPTURED),
             RETRIED,
         ],

@@ -28,7 +28,7 @@ mod workspace;
 
 pub use error::Error;
 pub use task::Task;
-pub use workspace::{Executed, Workspace};
+pub use workspace::{Executed, Listing, Workspace};
 
 use crate::Options;
 use crate::living::{Asked, Listed, LivingError, Pruned, Workspaces};

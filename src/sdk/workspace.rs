@@ -6,7 +6,7 @@ use crate::living::Fork;
 use crate::machine::Cancel;
 use crate::receipt::{
     ChangeReport, EntryReport, FileReport, MoveReport, Outcome, OutputReport, PullReport,
-    SearchReport, SeedReport, StepReport, Text,
+    RestReport, SearchReport, SeedReport, StepReport, Text,
 };
 use crate::request::{Request, Step, StepBuilder, literal};
 use crate::workspace::HostFile;
@@ -26,6 +26,15 @@ pub struct Executed {
     pub report: StepReport,
     /// Its place in the history.
     pub sequence: Option<u64>,
+}
+
+/// What is in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// In the order of whole paths.
+    pub entries: Vec<EntryReport>,
+    /// What is not told, and where to go on.
+    pub rest: Option<RestReport>,
 }
 
 impl Executed {
@@ -173,11 +182,18 @@ impl Workspace {
         self.step(step, |report, _| first(report.files))
     }
 
-    /// Lists a directory.
-    pub fn list_files(&self, path: &str, recursive: bool) -> Task<Result<Vec<EntryReport>, Error>> {
+    /// Lists a directory: 10 000 paths at most, and what is not told.
+    pub fn list_files(&self, path: &str, recursive: bool) -> Task<Result<Listing, Error>> {
         let step = Step::list(path);
-        let step = if recursive { step.recursive() } else { step };
-        self.step(step, |report, _| report.entries)
+        self.list_step(if recursive { step.recursive() } else { step })
+    }
+
+    /// The same, with everything that a `list` step can say.
+    pub fn list_step(&self, step: StepBuilder) -> Task<Result<Listing, Error>> {
+        self.step(step, |StepReport { entries, rest, .. }, _| Listing {
+            entries,
+            rest,
+        })
     }
 
     /// Deletes paths, all of them or none.

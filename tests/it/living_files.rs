@@ -367,6 +367,71 @@ fn a_hundred_thousand_files_are_searched_and_told_in_parts() {
 }
 
 #[test]
+fn many_paths_are_listed_and_compared_in_parts() {
+    let world = world();
+    let id = create(&world, &[]);
+    let make = "mkdir many && cd many && seq 10001 22500 | xargs touch && printf 'x\\0' > aaa && echo a > aab";
+    sh(&world, &id, make);
+    let list = |more: &[&str]| {
+        let args = [&["file", "list", &id, "many", "--json"], more].concat();
+        json(&world, &args)
+    };
+    let names = |listed: &Value| -> Vec<String> {
+        let entries = listed["entries"].as_array().expect("entries").iter();
+        entries
+            .map(|entry| entry["path"].as_str().expect("a path").to_owned())
+            .collect()
+    };
+    let first = list(&[]);
+    assert_eq!(first["truncated"], true);
+    assert_eq!(first["entries_left"], 2502);
+    assert_eq!(first["next_after"], "/workspace/many/20000");
+    let second = list(&["--after", "/workspace/many/20000"]);
+    assert_eq!(second["truncated"], false);
+    assert_eq!(second["entries_left"], Value::Null);
+    let all = names(&list(&["--max-entries", "20000"]));
+    assert_eq!(all.len(), 12_502);
+    assert_eq!([names(&first), names(&second)].concat(), all);
+    let shown = ws(&world, &["file", "list", &id, "many", "--max-entries", "1"]).ended(0);
+    assert_eq!(shown.stdout().lines().count(), 1, "{}", shown.text());
+    assert!(
+        shown
+            .stderr()
+            .contains("12501 more: `--after 'many/10001'`"),
+        "{}",
+        shown.text()
+    );
+    // What is not told proves nothing.
+    let request = |expect: &str| {
+        format!(
+            "pyro = 1\nworkspace = \"{id}\"\n[[step]]\nlist = \"many\"\nmax_entries = 3\nexpect.text.{expect}\n"
+        )
+    };
+    for (expect, code) in [
+        ("contains = \"many/10002\"", 0),
+        ("lines = 3", 4),
+        ("matches = \"aab\"", 4),
+    ] {
+        world.write("list.pyro.toml", request(expect));
+        world.pyro(["apply", "list.pyro.toml"]).ended(code);
+    }
+    let diff = json(&world, &["diff", &id, "--json"]);
+    assert_eq!(diff["entries"].as_array().map(Vec::len), Some(10_000));
+    assert_eq!(diff["entries_left"], 2502);
+    assert_eq!(diff["summary"]["total"], 12_502);
+    assert_eq!(diff["summary"]["non_text"], 1);
+    let few = json(&world, &["diff", &id, "--json", "--exclude", "many/[12]*"]);
+    let entries = few["entries"].as_array().expect("entries");
+    assert_eq!(entries.len(), 2);
+    assert_eq!(entries[0]["text_patch"], Value::Null);
+    let patch = entries[1]["text_patch"].as_str().expect("a patch");
+    assert!(
+        patch.starts_with("diff --git a/many/aab b/many/aab\n") && patch.ends_with("+a\n"),
+        "{patch}"
+    );
+}
+
+#[test]
 fn links_that_are_swapped_in_lead_no_search_out() {
     let world = world();
     let id = create(&world, &[]);

@@ -275,15 +275,25 @@ fn shown() -> impl Strategy<Value = (Action, Expect)> {
         },
     );
     let root = prop_oneof![guest_file(), Just(GuestPath::root())];
-    let list = (root, any::<bool>(), of(expected())).prop_map(|(path, recursive, text)| {
-        (
-            Action::List(List { path, recursive }),
-            Expect {
-                text,
-                ..Expect::default()
-            },
-        )
-    });
+    let page = (of(1..=List::MOST), of(guest_file()));
+    let list = (root, any::<bool>(), page, of(expected())).prop_map(
+        |(path, recursive, (max_entries, after), text)| {
+            let list = List {
+                path,
+                recursive,
+                max_entries,
+                after,
+            };
+            (
+                Action::List(list),
+                Expect {
+                    text,
+                    ..Expect::default()
+                },
+            )
+        },
+    )
+    .boxed();
     let globs = vec("[a-z*!/\"]{1,5}", 0..3);
     let diff = (point(), globs, of(expected())).prop_map(|(against, exclude, text)| {
         (
@@ -294,7 +304,7 @@ fn shown() -> impl Strategy<Value = (Action, Expect)> {
             },
         )
     });
-    prop_oneof![read, list, search(), diff]
+    prop_oneof![read.boxed(), list, search(), diff.boxed()]
 }
 
 fn search() -> BoxedStrategy<(Action, Expect)> {

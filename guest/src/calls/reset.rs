@@ -41,8 +41,8 @@ pub(super) fn trees(
     hush: &mut Hush<'_>,
     op: &TreeReset,
 ) -> Result<Reply, Failure> {
-    if op.token.as_ref().is_some_and(|token| token.contains('\n')) {
-        let message = "note the reset: its token is more than a line";
+    if (op.token.as_ref()).is_some_and(|token| !store::is_token(token)) {
+        let message = "note the reset: its token is one line, with something in it";
         return Err(refusal(FailureCode::BadRequest, message));
     }
     let _turn = world.turn(port)?;

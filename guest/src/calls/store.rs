@@ -444,10 +444,16 @@ pub(crate) fn resetting(world: &World) -> io::Result<Option<Resetting>> {
         file.read_to_string(&mut text)?;
     }
     let (to, token) = match text.split_once('\n') {
+        Some((_, token)) if !is_token(token) => return Err(io::ErrorKind::InvalidData.into()),
         Some((to, token)) => (to.to_owned(), Some(token.to_owned())),
         None => (text, None),
     };
     Ok(Some(Resetting { to, token }))
+}
+
+/// Whether a reset can be noted under this: one line, with something in it.
+pub(crate) fn is_token(token: &str) -> bool {
+    !token.is_empty() && !token.contains('\n')
 }
 
 /// From now on the reset has happened, whatever comes between.

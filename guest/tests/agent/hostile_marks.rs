@@ -426,7 +426,16 @@ fn a_note_of_a_reset_that_leads_nowhere_stops_the_agent() {
     let now = picture(&host.tree());
     let note = host.dir.path().join("marks/.resetting");
     host.close().expect("ends well");
-    for text in [&b""[..], b"none", b"../m", b"m\n", b"\xff", &[b'm'; 70]] {
+    let notes = [
+        &b""[..],
+        b"none",
+        b"../m",
+        b"m\n",
+        b"m\none\ntwo",
+        b"\xff",
+        &[b'm'; 70],
+    ];
+    for text in notes {
         fs::write(&note, text).expect("written");
         let mut other = host.again();
         assert!(other.close().is_err(), "{text:?}");

@@ -9,6 +9,8 @@ use serde_json::{Map, Value, json};
 
 /// Of a patch as data, in bytes; `--patch` prints all of it.
 const MAX_PATCH: usize = 1 << 20;
+/// Changed paths that a diff tells as data; the rest is counted.
+const MAX_ENTRIES: usize = 10_000;
 
 /// Below `/workspace`.
 fn absolute(path: &Text) -> Value {
@@ -110,6 +112,15 @@ pub(super) fn file_list(used: &Used, path: &str, recursive: bool) -> Value {
     out["entries"] = entries.collect();
     out["path"] = workspace_path(path).into();
     out["recursive"] = recursive.into();
+    let rest = used.step().and_then(|step| step.rest.as_ref());
+    out["truncated"] = rest.is_some().into();
+    if let Some(rest) = rest {
+        out["entries_left"] = rest.entries.into();
+        out["next_after"] = absolute(&rest.next_after);
+        if let Some(base64) = &rest.next_after.base64 {
+            out["next_after_base64"] = base64.clone().into();
+        }
+    }
     out
 }
 
@@ -235,9 +246,19 @@ pub(super) fn diff(used: &Used, step: &StepReport) -> Value {
     let mut out = base(used);
     let text = step.text.clone().unwrap_or_default();
     let names = ["added", "modified", "deleted", "type_changed"];
+    let bytes = text.bytes();
+    let patches = crate::patch::by_path(&bytes);
+    // Of what is of another kind now, a patch says two things.
+    let patch_of = |change: &ChangeReport| {
+        let patch = patches.get(&change.path.bytes()[..]);
+        patch.filter(|_| status(change) != "type_changed")
+    };
+    let mut room = MAX_PATCH;
+    let left = step.changes.len().saturating_sub(MAX_ENTRIES);
     let entries: Vec<_> = step
         .changes
         .iter()
+        .take(MAX_ENTRIES)
         .map(|change| {
             let now = change.after.as_ref().or(change.before.as_ref());
             let mut one = json!({
@@ -246,7 +267,14 @@ pub(super) fn diff(used: &Used, step: &StepReport) -> Value {
                 "artifact_type": now.map(|now| kind(now.kind)),
                 "before": change.before,
                 "after": change.after,
+                "text_patch": null,
             });
+            if let Some(patch) = patch_of(change)
+                && let Some(rest) = room.checked_sub(patch.len())
+            {
+                room = rest;
+                put(&mut one, "text_patch", &Text::from(*patch));
+            }
             if let Some(base64) = &change.path.base64 {
                 one["path_base64"] = base64.clone().into();
             }
@@ -255,9 +283,18 @@ pub(super) fn diff(used: &Used, step: &StepReport) -> Value {
         .collect();
     redacted(&mut out, step.redacted);
     out["changed"] = (!step.changes.is_empty()).into();
-    out["summary"] = Value::Object(counted(step.changes.iter().map(status), &names));
+    let mut summary = counted(step.changes.iter().map(status), &names);
+    let text_patched = step.changes.iter().filter_map(patch_of).count();
+    summary.insert("text_patched".to_owned(), text_patched.into());
+    summary.insert(
+        "non_text".to_owned(),
+        (step.changes.len() - text_patched).into(),
+    );
+    out["summary"] = Value::Object(summary);
     out["entries"] = entries.into();
-    let bytes = text.bytes();
+    if left > 0 {
+        out["entries_left"] = left.into();
+    }
     let shown = beginning(&bytes, MAX_PATCH);
     put(&mut out, "patch", &Text::from(shown));
     if shown.len() < bytes.len() {

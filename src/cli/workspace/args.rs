@@ -348,6 +348,12 @@ pub(in crate::cli) struct FileList {
     /// Descend into directories
     #[arg(long)]
     pub(super) recursive: bool,
+    /// How many paths are told at most
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) max_entries: u32,
+    /// Go on after this path, as an answer that was cut off says
+    #[arg(long, value_name = "PATH")]
+    pub(super) after: Option<OsString>,
     #[command(flatten)]
     pub(super) answer: Answer,
 }

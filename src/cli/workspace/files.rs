@@ -7,11 +7,15 @@ use crate::Exit;
 use crate::cli::table::{cell, table};
 use crate::report::workspace::FileMovePayload;
 use crate::request::{Base, Request, Step};
+use std::os::unix::ffi::OsStrExt as _;
 
 pub(super) fn list(args: &FileList, here: Here<'_>) -> Exit {
-    let mut step = Step::list(&args.path);
+    let mut step = Step::list(&args.path).max_entries(args.max_entries);
     if args.recursive {
         step = step.recursive();
+    }
+    if let Some(after) = &args.after {
+        step = step.after(after.as_bytes());
     }
     let request = Request::in_workspace(&args.at.workspace).step(step);
     let used = match run_step("pyro workspace file list", request, &args.answer, here) {
@@ -41,6 +45,12 @@ pub(super) fn list(args: &FileList, here: Here<'_>) -> Exit {
         })
         .collect();
     here.terminal.print(&table(&rows, here.terminal));
+    if let Some(rest) = used.step().and_then(|step| step.rest.as_ref()) {
+        here.terminal.note(&format!(
+            "{} more: `--after '{}'`",
+            rest.entries, rest.next_after.text
+        ));
+    }
     Exit::Ok
 }
 
