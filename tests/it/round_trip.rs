@@ -276,8 +276,8 @@ fn shown() -> impl Strategy<Value = (Action, Expect)> {
     );
     let root = prop_oneof![guest_file(), Just(GuestPath::root())];
     let page = (of(1..=List::MOST), of(guest_file()));
-    let list = (root, any::<bool>(), page, of(expected())).prop_map(
-        |(path, recursive, (max_entries, after), text)| {
+    let list = (root, any::<bool>(), page, of(expected()))
+        .prop_map(|(path, recursive, (max_entries, after), text)| {
             let list = List {
                 path,
                 recursive,
@@ -291,9 +291,8 @@ fn shown() -> impl Strategy<Value = (Action, Expect)> {
                     ..Expect::default()
                 },
             )
-        },
-    )
-    .boxed();
+        })
+        .boxed();
     let globs = vec("[a-z*!/\"]{1,5}", 0..3);
     let diff = (point(), globs, of(expected())).prop_map(|(against, exclude, text)| {
         (
