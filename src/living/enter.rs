@@ -168,6 +168,7 @@ impl Workspaces {
             stdout: Output::default(),
             stderr: Output::default(),
             receipt: None,
+            resets: 0,
         };
         let Entered {
             link,

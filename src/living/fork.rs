@@ -142,6 +142,7 @@ impl Workspaces {
             stdout: Output::default(),
             stderr: Output::default(),
             receipt: None,
+            resets: 0,
         };
         self.registry.end(id, sequence, &ended)?;
         run.remove()?;

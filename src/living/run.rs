@@ -74,7 +74,7 @@ impl Workspaces {
         let ran = execute_in(plan, living, (&run, &folder), cancel, goldens, on_event);
         let ran = ran.map_err(LivingError::Execute)?;
         self.follow(&id, plan, &ran.receipt)?;
-        self.registry.end(&id, sequence, &ended(&ran))?;
+        self.registry.end(&id, sequence, &ended(plan, &ran))?;
         if is_activity {
             home.touch()?;
         }
@@ -168,10 +168,9 @@ impl Workspaces {
                     let snapshot = SnapshotRecord::named(name, Self::now(), entries, bytes);
                     self.registry.add_snapshot(id, &snapshot)?;
                 }
-                PlannedAction::Reset(_) => {
-                    self.registry.reset(id, Self::now())?;
-                }
-                PlannedAction::Exec(_)
+                // Counts with the end of the whole.
+                PlannedAction::Reset(_)
+                | PlannedAction::Exec(_)
                 | PlannedAction::Write(_)
                 | PlannedAction::Patch(_)
                 | PlannedAction::Delete(_)
@@ -240,7 +239,7 @@ fn command(step: &PlannedStep) -> Option<Command> {
     })
 }
 
-fn ended(ran: &Ran) -> Ended {
+fn ended(plan: &Plan, ran: &Ran) -> Ended {
     let Ran { receipt, path, .. } = ran;
     let only = match receipt.steps.as_slice() {
         [only] => Some(only),
@@ -257,7 +256,20 @@ fn ended(ran: &Ran) -> Ended {
         stdout: output(|step| step.stdout.as_ref()),
         stderr: output(|step| step.stderr.as_ref()),
         receipt: Some(path.display().to_string()),
+        resets: resets(plan, receipt),
     }
+}
+
+/// How many resets happened.
+fn resets(plan: &Plan, receipt: &Receipt) -> u32 {
+    let steps = plan.steps.iter().zip(&receipt.steps);
+    let happened = steps.filter(|(step, report)| {
+        // Where it does not pass for what is expected of it, it happened all the same.
+        matches!(step.action, PlannedAction::Reset(_))
+            && report.counts.is_some()
+            && report.refusal.is_none()
+    });
+    u32::try_from(happened.count()).unwrap_or(u32::MAX)
 }
 
 fn outcome(outcome: Outcome) -> String {

@@ -80,6 +80,9 @@ pub struct Ended {
     pub stderr: Output,
     /// Where the receipt lies.
     pub receipt: Option<String>,
+    /// How many resets of the workspace happened with it: each begins a new epoch, and what began before does not count as a
+    /// command of the workspace any more, even if it ends later.
+    pub resets: u32,
 }
 
 /// An entry of the history.
@@ -145,7 +148,8 @@ impl Registry {
         self.write("note what begins", |db| begin(db, id, entry))
     }
 
-    /// Notes how something ended, in the epoch in which it began.
+    /// Notes how something ended, in the epoch in which it began, and the resets that happened with it: both or none, so
+    /// that none of them counts twice where somebody is killed.
     ///
     /// # Errors
     /// Where the workspace or the entry is gone, or the entry has ended.
@@ -157,9 +161,14 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         let touch = "UPDATE workspace SET last_activity_at = ?2 WHERE id = ?1 AND
             (SELECT is_activity FROM history WHERE workspace = ?1 AND sequence = ?3)";
+        let state = self.state.clone();
         self.write("note how it ended", |db| {
             end(db, id, sequence, ended)?;
             db.execute(touch, params![id, ended.ended_at, sequence])?;
+            if ended.resets > 0 {
+                db.execute(RESET, params![id, ended.resets, ended.ended_at])?;
+                about::write(&state, db, id)?;
+            }
             Ok(())
         })
     }
@@ -337,6 +346,11 @@ fn head(output: &Output) -> (&str, bool) {
     (&output.text[..kept], output.truncated || cut)
 }
 
+/// So many resets of a workspace, at a time.
+const RESET: &str =
+    "UPDATE workspace SET reset_count = reset_count + ?2, last_reset_at = ?3, last_activity_at = ?3
+    WHERE id = ?1";
+
 fn interrupt(
     db: &Connection,
     id: &WorkspaceId,
@@ -351,8 +365,6 @@ fn interrupt(
     let rows = statement.query_map([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let all: Vec<(u64, String, String)> = rows.collect::<Result<_, _>>()?;
     let mut marked = Vec::new();
-    let reset = "UPDATE workspace SET reset_count = reset_count + ?2, last_reset_at = ?3, last_activity_at = ?3
-        WHERE id = ?1";
     for (sequence, run, kind) in all {
         if is_alive(&run) {
             continue;
@@ -362,7 +374,7 @@ fn interrupt(
         let outcome = if has_passed { PASSED } else { INTERRUPTED };
         db.execute(mark, params![id, sequence, now, outcome])?;
         if resets > 0 {
-            db.execute(reset, params![id, resets, now])?;
+            db.execute(RESET, params![id, resets, now])?;
         }
         marked.push(Interruption {
             sequence,

@@ -175,22 +175,6 @@ impl Registry {
         })
     }
 
-    /// Begins a new epoch: what began before does not count as a command of the workspace any more, even if it ends
-    /// later. The history keeps it.
-    ///
-    /// # Errors
-    /// Where the workspace is gone.
-    pub fn reset(&mut self, id: &WorkspaceId, now: Timestamp) -> Result<Record, RegistryError> {
-        let state = self.state.clone();
-        let set = "UPDATE workspace SET reset_count = reset_count + 1, last_reset_at = ?2, last_activity_at = ?2
-            WHERE id = ?1";
-        self.write("note the reset", |db| {
-            one(db.execute(set, params![id, now])?, id)?;
-            about::write(&state, db, id)?;
-            record(db, id)
-        })
-    }
-
     /// Forgets a workspace with its history and snapshots. One that is not there is fine.
     ///
     /// # Errors

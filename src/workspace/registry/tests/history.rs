@@ -109,8 +109,12 @@ fn a_command_that_ends_after_a_reset_belongs_to_what_was_before_it() {
             .begin(&id(1), &exec("sleep 1", 1_100_000))
             .expect("begins");
     }
-    registry.end(&id(1), 1, &ended(1_150_000, 0)).expect("ends");
-    let reset = registry.reset(&id(1), at(1_200_000)).expect("resets");
+    let resets = Ended {
+        resets: 1,
+        ..ended(1_200_000, 0)
+    };
+    registry.end(&id(1), 1, &resets).expect("ends");
+    let reset = registry.record(&id(1)).expect("is there");
     assert_eq!(
         (reset.reset_count, reset.last_reset_at),
         (1, Some(at(1_200_000)))

@@ -102,6 +102,16 @@ fn exec(text: &str, began: u64) -> Entry {
     }
 }
 
+/// A reset, as a command of its own.
+fn reset(registry: &mut Registry, id: &WorkspaceId, when: u64) {
+    let sequence = registry.begin(id, &exec("", when)).expect("begins");
+    let ended = Ended {
+        resets: 1,
+        ..ended(when, 0)
+    };
+    registry.end(id, sequence, &ended).expect("ends");
+}
+
 fn ended(when: u64, exit_code: i32) -> Ended {
     Ended {
         ended_at: at(when),
@@ -114,5 +124,6 @@ fn ended(when: u64, exit_code: i32) -> Ended {
         },
         stderr: Output::default(),
         receipt: Some("/state/receipts/x".into()),
+        resets: 0,
     }
 }
