@@ -439,6 +439,19 @@ impl Session<'_> {
                 told = text.len();
             }
         }
+        if let Some(RestReport {
+            entries,
+            next_after,
+        }) = &report.rest
+        {
+            let rest = match entries {
+                1 => "1 path is".to_owned(),
+                more => format!("{more} paths are"),
+            };
+            let after = &next_after.text;
+            let note = format!("{rest} not told: `after = \"{after}\"` goes on");
+            report.notes.push(note);
+        }
         let dropped = (text.len() - told) as u64;
         text.truncate(told);
         let secrets = self.secrets.redaction();

@@ -363,7 +363,7 @@ pub(super) fn read(
 }
 
 /// Paths of a list that are told where nobody says how many.
-const ENTRIES: u64 = 10_000;
+pub(super) const ENTRIES: u64 = 10_000;
 
 pub(super) fn list(
     planner: &mut Planner<'_>,

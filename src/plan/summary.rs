@@ -1,5 +1,6 @@
 //! One step in a line, and its expectations in another.
 
+use super::files::ENTRIES;
 use super::text::{bytes, count, escape, excerpt, grouped};
 use super::{
     Certainty, GoldenUse, LeftOut, Plan, PlannedAction, PlannedExec, PlannedSearch, PlannedSeed,
@@ -67,6 +68,9 @@ pub(super) fn line(plan: &Plan, action: &PlannedAction) -> String {
             }
             if let Some(after) = &list.after {
                 text.push_str(&format!(", after {}", name(after)));
+            }
+            if list.max_entries != ENTRIES {
+                text.push_str(&format!(", at most {}", list.max_entries));
             }
             text
         }

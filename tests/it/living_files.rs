@@ -413,7 +413,9 @@ fn many_paths_are_listed_and_compared_in_parts() {
         ("matches = \"aab\"", 4),
     ] {
         world.write("list.pyro.toml", request(expect));
-        world.pyro(["apply", "list.pyro.toml"]).ended(code);
+        let ran = world.pyro(["apply", "-v", "list.pyro.toml"]).ended(code);
+        let told = "12499 paths are not told: `after = \"many/10003\"` goes on";
+        assert!(ran.text().contains(told), "{}", ran.text());
     }
     let diff = json(&world, &["diff", &id, "--json"]);
     assert_eq!(diff["entries"].as_array().map(Vec::len), Some(10_000));
